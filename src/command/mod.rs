@@ -1,0 +1,276 @@
+//! What a request is.
+//!
+//! A row of the table says what a command does to data (its *effect*), to the connection it runs on (its
+//! *route*), and whether its reply reads the same in both protocols. A command without a row may do anything
+//! to its connection, so it runs on a pinned one: no client can touch another's state through a command we
+//! have never heard of (G1).
+
+mod table;
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+use crate::resp::request::Request;
+
+/// What a command does to data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes nothing: running it twice is harmless.
+    Read,
+    /// Changes a value or its expiry, or may do so: never sent twice (G3).
+    Write,
+}
+
+/// Where a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// On a connection shared with other clients.
+    Forward,
+    /// Answered here: it concerns the client's own connection.
+    Here(Local),
+    /// On a connection of the client's own.
+    Pin(PinReason),
+    /// On a connection of the client's own if it says `BLOCK`.
+    PinIfBlocking,
+    /// `SCRIPT`: shared, but for `SCRIPT DEBUG`, which would put its connection under a debugger.
+    Script,
+    /// It would turn the connection into a replica's stream, which is no series of replies.
+    Refuse,
+}
+
+/// A command answered here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the commands'")]
+pub enum Local {
+    Auth,
+    Client,
+    Echo,
+    Hello,
+    Ping,
+    Quit,
+    Reset,
+    Select,
+}
+
+/// Why a client holds an upstream connection of its own: a log field and a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PinReason {
+    /// From `MULTI` to `EXEC` or `DISCARD`.
+    Transaction,
+    /// From `WATCH` to `EXEC`, `DISCARD` or `UNWATCH`.
+    Watch,
+    /// From the first channel to the last.
+    Subscription,
+    /// Until the client goes.
+    Monitor,
+    /// Until its reply: nobody else may wait behind it.
+    Blocking,
+    /// A `SELECT` of a database no client has used yet: the server must say that it exists.
+    Database,
+    /// Until its reply: what else it does is not known.
+    Unknown,
+}
+
+impl PinReason {
+    /// Every reason, for metrics that start at zero.
+    pub const ALL: [Self; 7] = [
+        Self::Transaction,
+        Self::Watch,
+        Self::Subscription,
+        Self::Monitor,
+        Self::Blocking,
+        Self::Database,
+        Self::Unknown,
+    ];
+
+    /// The reason as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Transaction => "transaction",
+            Self::Watch => "watch",
+            Self::Subscription => "subscription",
+            Self::Monitor => "monitor",
+            Self::Blocking => "blocking",
+            Self::Database => "database",
+            Self::Unknown => "unknown_command",
+        }
+    }
+}
+
+/// How the RESP2 reply of a command follows from its RESP3 reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyForm {
+    /// The same bytes, or [`resp::convert::to_resp2`](crate::resp::convert::to_resp2) of them.
+    Same,
+    /// Different in structure, or not known: a RESP2 client must be answered by a RESP2 connection.
+    Differs,
+}
+
+/// A row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The command's name, in lower case.
+    pub name: &'static str,
+    /// Arguments with the name: exactly that many, or at least as many if negative. As in `COMMAND`.
+    pub arity: i8,
+    #[allow(missing_docs)]
+    pub effect: Effect,
+    #[allow(missing_docs)]
+    pub route: Route,
+    #[allow(missing_docs)]
+    pub reply: ReplyForm,
+}
+
+impl Row {
+    /// Whether a request of `len` arguments has as many as the command takes.
+    pub fn fits(&self, len: usize) -> bool {
+        let arity = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { len >= arity } else { len == arity }
+    }
+}
+
+/// The longest name of a command we know.
+const LONGEST_NAME: usize = 24;
+
+/// The commands, by name.
+#[derive(Debug)]
+pub struct Commands {
+    // The key comes from clients: a randomly seeded hash, so that names cannot be chosen to collide.
+    by_name: HashMap<&'static [u8], usize, RandomState>,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self { by_name: table::ROWS.iter().enumerate().map(|(at, row)| (row.name.as_bytes(), at)).collect() }
+    }
+}
+
+impl Commands {
+    /// Every row, in the order of their numbers.
+    pub fn rows() -> &'static [Row] {
+        table::ROWS
+    }
+
+    /// Finds out which command a request is.
+    pub fn understand<'a>(&self, request: Request<'a>) -> Command<'a> {
+        Command { number: self.find(request.name()), request }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        let mut lower = [0; LONGEST_NAME];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).copied()
+    }
+}
+
+/// A request once understood.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// The bytes and arguments.
+    pub request: Request<'a>,
+    number: Option<usize>,
+}
+
+impl<'a> Command<'a> {
+    /// What the table says of it; `None` for a command without a row.
+    pub fn row(&self) -> Option<&'static Row> {
+        self.number.map(|number| &table::ROWS[number])
+    }
+
+    /// The row's number: an index for counters. The number of rows stands for every command without one.
+    pub fn number(&self) -> usize {
+        self.number.unwrap_or(table::ROWS.len())
+    }
+
+    /// The name for logs and metrics: from a closed list, never a client's bytes (G8).
+    pub fn label(&self) -> &'static str {
+        self.row().map_or("other", |row| row.name)
+    }
+
+    /// What it does to data. What is not known may do anything.
+    pub fn effect(&self) -> Effect {
+        self.row().map_or(Effect::Write, |row| row.effect)
+    }
+
+    /// Where it runs.
+    pub fn route(&self) -> Route {
+        match self.row().map(|row| row.route) {
+            None => Route::Pin(PinReason::Unknown),
+            Some(Route::PinIfBlocking) if self.says("block") => Route::Pin(PinReason::Blocking),
+            Some(Route::PinIfBlocking) => Route::Forward,
+            Some(Route::Script) if self.request.is(1, "debug") => Route::Refuse,
+            Some(Route::Script) => Route::Forward,
+            Some(route) => route,
+        }
+    }
+
+    /// How its RESP2 reply follows from the RESP3 one.
+    pub fn reply_form(&self) -> ReplyForm {
+        self.row().map_or(ReplyForm::Differs, |row| row.reply)
+    }
+
+    /// Whether it is the command of that name, in lower case.
+    pub fn is(&self, name: &str) -> bool {
+        self.row().is_some_and(|row| row.name == name)
+    }
+
+    /// Whether an option of that name stands before `STREAMS`.
+    fn says(&self, option: &str) -> bool {
+        self.request
+            .args_from(1)
+            .take_while(|arg| !arg.eq_ignore_ascii_case(b"streams"))
+            .any(|arg| arg.eq_ignore_ascii_case(option.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::request::{Limits, Parser};
+
+    fn route(line: &str) -> Route {
+        let limits = Limits { authenticated: true, arguments: 100, ..Limits::UNAUTHENTICATED };
+        let (mut parser, line) = (Parser::default(), format!("{line}\r\n"));
+        parser.advance(line.as_bytes(), &limits).expect("well formed").expect("whole");
+        Commands::default().understand(parser.request(line.as_bytes()).expect("not empty")).route()
+    }
+
+    #[test]
+    fn a_command_is_known_in_any_case() {
+        assert_eq!(route("gEt a"), Route::Forward);
+        assert_eq!(route("hello 3"), Route::Here(Local::Hello));
+    }
+
+    #[test]
+    fn what_changes_its_connection_does_not_run_on_a_shared_one() {
+        let pins = [
+            ("MULTI", PinReason::Transaction),
+            ("WATCH a", PinReason::Watch),
+            ("SSUBSCRIBE a", PinReason::Subscription),
+            ("BLPOP a 0", PinReason::Blocking),
+            ("XREAD COUNT 1 BLOCK 0 STREAMS s $", PinReason::Blocking),
+            ("MONITOR", PinReason::Monitor),
+            ("GETFOO a", PinReason::Unknown),
+            ("a.command.with.a.very.very.very.long.name", PinReason::Unknown),
+            ("READONLY", PinReason::Unknown),
+        ];
+        for (line, reason) in pins {
+            assert_eq!(route(line), Route::Pin(reason), "{line}");
+        }
+        assert_eq!(route("XREAD STREAMS block 0"), Route::Forward);
+        assert_eq!(route("SCRIPT DEBUG YES"), Route::Refuse);
+        assert_eq!(route("SCRIPT LOAD x"), Route::Forward);
+        assert_eq!(route("PSYNC ? -1"), Route::Refuse);
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_in_lower_case() {
+        let names: Vec<_> = Commands::rows().iter().map(|row| row.name).collect();
+        assert!(names.len() > 200);
+        assert!(names.is_sorted());
+        assert!(names.iter().all(|name| name.len() <= LONGEST_NAME && *name == name.to_lowercase()));
+    }
+}

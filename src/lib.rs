@@ -1,0 +1,3 @@
+//! cloakroom
+pub mod command;
+pub mod resp;
