@@ -1,3 +1,4 @@
 //! cloakroom
 pub mod command;
+pub mod config;
 pub mod resp;
