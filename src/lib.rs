@@ -1,4 +1,188 @@
-//! cloakroom
+//! cloakroom is a Redis proxy for web sessions.
+//!
+//! A session client is pointed at it by changing one address and sees a plain Redis; behind it stands the real
+//! one. The modules stand on floors and import downwards only:
+//!
+//! | floor | module | what it is for |
+//! |---|---|---|
+//! | 7 | this file, `main`, [`embedded`] | read arguments, build the parts, start and stop them in order |
+//! | 6 | [`downstream`] | the clients: their sockets, their modes, the commands answered here |
+//! | 6 | [`admin`] | `/metrics`, `/livez`, `/readyz` |
+//! | 5 | [`dispatch`] | which connection carries a command |
+//! | 4 | [`upstream`] | the server: TLS, handshake, multiplexed and pinned connections, what is in flight |
+//! | 2 | [`command`] | what a request is: effect, route, reply form |
+//! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
+//! | 1 | [`resp`] | bytes and frames |
+//! | 0 | [`config`], [`metrics`], [`backoff`], [`socket`] | plain values and names |
+//!
+//! Floor 3 is kept for the session rules and the cache: pure, between what a command is and where it goes.
+//!
+//! The path of a request: [`downstream`] reads and cuts it, [`command`] says what it is, `downstream::mode`
+//! decides, [`dispatch`] chooses a connection, [`upstream`] sends it and pairs the reply, [`outbox`] keeps the
+//! order.
+
+pub mod admin;
+pub mod backoff;
 pub mod command;
 pub mod config;
+pub mod dispatch;
+pub mod downstream;
+pub mod embedded;
+pub mod metrics;
+pub mod outbox;
 pub mod resp;
+pub mod socket;
+pub mod upstream;
+
+use std::future::Future;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::admin::{Admin, Port};
+use crate::command::{Commands, PinReason};
+use crate::config::{Config, ConfigError, Loaded, Reconnect, Verify};
+use crate::downstream::{CloseReason, Listener, Settings, TlsListener, Users, Workers};
+use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
+use crate::upstream::tls::Tls;
+use crate::upstream::{Dial, Password, Server, Ticketed};
+
+/// A configuration whose files have been read: what can only fail by the network's or the system's doing.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    dial: Dial,
+    password: Password,
+    users: Users,
+    listen_tls: Option<TlsListener>,
+}
+
+impl Prepared {
+    /// Reads every file the configuration names.
+    ///
+    /// # Errors
+    /// The first that cannot be used, with the key that names it.
+    pub fn new(loaded: &Loaded) -> Result<Self, ConfigError> {
+        let Config { listen, upstream, .. } = &loaded.config;
+        let tls = match upstream.tls.enabled {
+            false => None,
+            true => Some(
+                Tls::new(&upstream.tls, &upstream.server)
+                    .map_err(|error| loaded.error(&format!("upstream.tls.{}", error.key), error.problem))?,
+            ),
+        };
+        let password = match (&upstream.password, &upstream.password_file) {
+            (Some(password), _) => Password::Inline(password.clone()),
+            (None, Some(path)) => Password::File(path.clone()),
+            (None, None) => Password::None,
+        };
+        password.check().map_err(|problem| loaded.error("upstream.password_file", problem))?;
+        let users = match &listen.password_file {
+            None => Users::default(),
+            Some(path) => Users::read(path).map_err(|problem| loaded.error("listen.password_file", problem))?,
+        };
+        let listen_tls = TlsListener::new(&listen.tls)
+            .map_err(|error| loaded.error(&format!("listen.tls.{}", error.key), error.problem))?;
+        let dial = Dial { address: upstream.server.clone(), tls, timeout: upstream.connect_timeout };
+        Ok(Self { config: loaded.config.clone(), dial, password, users, listen_tls })
+    }
+
+    fn settings(&self) -> Settings {
+        let Config { limits, upstream, log, .. } = &self.config;
+        let closes_clients_on_loss = upstream.reconnect == Reconnect::Off;
+        Settings {
+            limits: limits.clone(),
+            upstream: Ticketed {
+                queue_timeout: upstream.queue_timeout,
+                reply_timeout: upstream.reply_timeout,
+                queue: limits.queue.bytes(),
+                fail_on_loss: closes_clients_on_loss,
+            },
+            db: upstream.db,
+            closes_clients_on_loss,
+            logs_commands: log.commands,
+        }
+    }
+
+    fn workers(&self) -> usize {
+        match self.config.listen.workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            count => count,
+        }
+    }
+}
+
+/// Runs the proxy until `stop` is ready, then drains it. `stop_now` cuts the drain short.
+///
+/// # Errors
+/// An address cannot be listened on, or the system gives no thread.
+///
+/// # Cancel safety
+/// Dropping this closes the listener; workers go on until the process ends. Let `stop` be ready instead.
+pub async fn run(
+    prepared: Prepared,
+    stop: impl Future<Output = ()>,
+    stop_now: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), ROUND_TRIP_BUCKETS)?
+        .build_recorder();
+    let metrics = Metrics::new(&recorder, &labels());
+    let (settings, count) = (prepared.settings(), prepared.workers());
+    let Prepared { config, dial, password, users, listen_tls } = prepared;
+    let config::Upstream { username, name, queue_timeout, tls, .. } = config.upstream;
+    if tls.enabled && tls.verify == Verify::None {
+        warn!("upstream.tls.verify is \"none\": anyone between here and the server can read and change every session");
+    }
+    let listener = Listener::bind(&config.listen.address)
+        .await
+        .with_context(|| format!("listen.address: cannot listen on {}", config.listen.address))?;
+    let port = Port::bind(&config.metrics.address)
+        .await
+        .with_context(|| format!("metrics.address: cannot listen on {}", config.metrics.address))?;
+    let server = Server::new(dial, username, password, name, queue_timeout, metrics.upstream.clone());
+    let workers = Workers::start(count, &settings, Arc::clone(&server), users, listen_tls, metrics)?;
+    let admin_address = port.address().map_or_else(|| config.metrics.address.to_string(), |address| address.to_string());
+    info!(address = admin_address, "admin listening");
+    info!(address = %listener.address()?, workers = workers.count(), "listening");
+    let admin = tokio::spawn(Admin::new(recorder, server, count).run(port));
+    tokio::select! {
+        () = listener.run(&workers, config.listen.max_clients) => {}
+        () = stop => {}
+    }
+    drop(listener);
+    drain(&workers, config.listen.drain_timeout, stop_now).await;
+    admin.abort();
+    Ok(())
+}
+
+/// Lets every client finish what it has in flight.
+async fn drain(workers: &Workers, longest: Duration, stop_now: impl Future<Output = ()>) {
+    info!(clients = workers.clients(), "draining");
+    workers.drain();
+    let deadline = Instant::now() + longest;
+    let all_gone = async {
+        while !workers.has_drained() && Instant::now() < deadline {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = all_gone => {}
+        () = stop_now => {}
+    }
+    info!(clients = workers.clients(), "stopped");
+}
+
+/// The labels of the metrics, from the lists of the floors that own them.
+fn labels() -> Labels {
+    Labels {
+        commands: Commands::rows().iter().map(|row| row.name).collect(),
+        pins: PinReason::ALL.iter().map(|reason| reason.label()).collect(),
+        closes: CloseReason::ALL.iter().map(|reason| reason.label()).collect(),
+    }
+}

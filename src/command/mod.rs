@@ -66,6 +66,8 @@ pub enum PinReason {
     Monitor,
     /// Until its reply: nobody else may wait behind it.
     Blocking,
+    /// From `CLIENT TRACKING ON` to `OFF`: its invalidations come on the connection that reads.
+    Tracking,
     /// A `SELECT` of a database no client has used yet: the server must say that it exists.
     Database,
     /// Until its reply: what else it does is not known.
@@ -74,12 +76,13 @@ pub enum PinReason {
 
 impl PinReason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Transaction,
         Self::Watch,
         Self::Subscription,
         Self::Monitor,
         Self::Blocking,
+        Self::Tracking,
         Self::Database,
         Self::Unknown,
     ];
@@ -92,6 +95,7 @@ impl PinReason {
             Self::Subscription => "subscription",
             Self::Monitor => "monitor",
             Self::Blocking => "blocking",
+            Self::Tracking => "tracking",
             Self::Database => "database",
             Self::Unknown => "unknown_command",
         }

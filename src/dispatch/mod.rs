@@ -1,0 +1,140 @@
+//! Carries out a decision: the only place where a request meets the server.
+//!
+//! It answers two questions: which connection may carry this command, and how the reply becomes the client's
+//! own protocol.
+//!
+//! | client | command | carried by | reply |
+//! |---|---|---|---|
+//! | RESP3 | any | the RESP3 lane of its database | as it comes |
+//! | RESP2 | with one meaning in both protocols | the same RESP3 lane | nulls, maps and sets as RESP2 writes them |
+//! | RESP2 | any other | the RESP2 lane, opened when first needed | as it comes |
+//! | either | that changes its connection | a pinned connection | as it comes |
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use crate::command::{Command, ReplyForm};
+use crate::outbox::{Form, Outbox};
+use crate::resp::Protocol;
+use crate::upstream::{Admission, Kind, Lane, PinError, Pinned, Pool, Server, Ticketed};
+
+/// One worker's way to the server.
+pub struct Dispatch {
+    server: Arc<Server>,
+    limits: Ticketed,
+    pool: Rc<Pool>,
+    lanes: RefCell<HashMap<Kind, Rc<Lane>>>,
+    /// Databases the server has said exist.
+    databases: RefCell<HashSet<u32>>,
+    /// Called when a lane is lost.
+    on_loss: Rc<dyn Fn()>,
+}
+
+/// The connection a client's requests in flight are on: it has them on one at a time, so that they stay in
+/// order.
+#[derive(Default)]
+pub struct Track(Option<(Kind, Rc<Lane>)>);
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Its reply will come to the outbox.
+    Sent,
+    /// Not now: the client's task is woken when trying again makes sense.
+    Wait,
+    /// The server is known to be down. Nothing was sent.
+    Refused,
+}
+
+impl Dispatch {
+    /// Starts connecting: clients of `db` find the first lane open.
+    pub fn new(server: Arc<Server>, pool: Rc<Pool>, limits: Ticketed, db: u32, on_loss: Rc<dyn Fn()>) -> Self {
+        let dispatch = Self {
+            server,
+            limits,
+            pool,
+            lanes: RefCell::default(),
+            databases: RefCell::new(HashSet::from([db])),
+            on_loss,
+        };
+        dispatch.lane(Kind { protocol: Protocol::Resp3, db });
+        dispatch
+    }
+
+    /// What all workers know of the server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Whether the server has said that this database exists.
+    pub fn knows_database(&self, db: u32) -> bool {
+        self.databases.borrow().contains(&db)
+    }
+
+    /// The server has answered `SELECT db` with `OK`.
+    pub fn learn_database(&self, db: u32) {
+        self.databases.borrow_mut().insert(db);
+    }
+
+    /// Sends a command on a connection shared with other clients.
+    pub fn forward(
+        &self,
+        command: &Command<'_>,
+        protocol: Protocol,
+        db: u32,
+        track: &mut Track,
+        outbox: &Rc<Outbox>,
+        now: Instant,
+    ) -> Forwarded {
+        let (carrier, form) = match (protocol, command.reply_form()) {
+            (Protocol::Resp2, ReplyForm::Same) => (Protocol::Resp3, Form::Resp2),
+            (Protocol::Resp2, ReplyForm::Differs) => (Protocol::Resp2, Form::AsIs),
+            (Protocol::Resp3, _) => (Protocol::Resp3, Form::AsIs),
+        };
+        let kind = Kind { protocol: carrier, db };
+        let lane = match &mut track.0 {
+            Some((present, lane)) if *present == kind => lane,
+            Some(_) if outbox.in_flight() > 0 => return Forwarded::Wait,
+            other => &mut other.insert((kind, self.lane(kind))).1,
+        };
+        match lane.send(command.request.frame(), command.effect(), outbox, form, now) {
+            Admission::Accepted => Forwarded::Sent,
+            Admission::Full => Forwarded::Wait,
+            Admission::Refused => Forwarded::Refused,
+        }
+    }
+
+    /// Takes a connection for one client.
+    ///
+    /// # Errors
+    /// There is none; nothing was sent.
+    ///
+    /// # Cancel safety
+    /// Dropping this gives back what it had.
+    pub async fn check_out(&self, protocol: Protocol, db: u32) -> Result<Pinned, PinError> {
+        self.pool.check_out(Kind { protocol, db }).await
+    }
+
+    /// Gives it back.
+    pub fn check_in(&self, pinned: Pinned) {
+        self.pool.check_in(pinned);
+    }
+
+    /// The lane of a kind, opened when first asked for.
+    fn lane(&self, kind: Kind) -> Rc<Lane> {
+        let mut lanes = self.lanes.borrow_mut();
+        let is_first = lanes.is_empty();
+        let lane = lanes.entry(kind).or_insert_with(|| {
+            let lane = Lane::new(kind, self.limits, self.server.clone());
+            let on_loss = self.on_loss.clone();
+            spawn_local(lane.clone().run(is_first, move || on_loss()));
+            lane
+        });
+        lane.clone()
+    }
+}

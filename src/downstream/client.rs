@@ -1,0 +1,350 @@
+//! One client: what it is, and what happens to each of its requests.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::auth::DEFAULT_USER;
+use super::mode::{Decision, Mode, decide};
+use super::pin::{AfterLoss, Belongs, Pin, selected_database};
+use super::register::Entry;
+use super::worker::Worker;
+use super::{CloseReason, here};
+use crate::command::{Command, PinReason};
+use crate::dispatch::{Forwarded, Track};
+use crate::outbox::{Form, Outbox};
+use crate::resp::request::{Limits, Request};
+use crate::resp::{Protocol, encode};
+use crate::upstream::{Item, NOT_EXECUTED, Pinned, UNKNOWN_OUTCOME};
+
+/// What became of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is answered, or will be through the outbox.
+    Done,
+    /// Not yet: ask again when something has been answered.
+    Wait,
+    /// A connection of its own is needed first; then ask again.
+    CheckOut(PinReason),
+    /// The client's connection ends once everything is answered.
+    Close(CloseReason),
+}
+
+/// One client.
+pub(super) struct Client {
+    pub(super) worker: Rc<Worker>,
+    pub(super) entry: Arc<Entry>,
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) protocol: Protocol,
+    pub(super) db: u32,
+    pub(super) mode: Mode<Pinned>,
+    /// A key it watches may have changed unseen: its next `EXEC` answers null.
+    is_doomed: bool,
+    pub(super) replies: Replies,
+    track: Track,
+    /// The number of its last command, to be shown in `CLIENT LIST`.
+    last_command: Option<usize>,
+    log: VecDeque<Logged>,
+}
+
+/// What `CLIENT REPLY` has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replies {
+    On,
+    Off,
+    /// The next request is not answered.
+    SkipNext,
+    /// This request is not answered.
+    Skip,
+}
+
+/// A request that is logged once it is answered.
+struct Logged {
+    command: &'static str,
+    bytes: usize,
+    asked: Instant,
+}
+
+impl Client {
+    pub(super) fn new(worker: Rc<Worker>, entry: Arc<Entry>, outbox: Rc<Outbox>) -> Self {
+        let mut client = Self {
+            db: worker.settings.db,
+            worker,
+            entry,
+            outbox,
+            protocol: Protocol::Resp2,
+            mode: Mode::Open,
+            is_doomed: false,
+            replies: Replies::On,
+            track: Track::default(),
+            last_command: None,
+            log: VecDeque::new(),
+        };
+        client.forget_credentials();
+        client
+    }
+
+    /// Limits of its next request: strict until it has authenticated.
+    pub(super) fn limits(&self) -> Limits {
+        match self.mode {
+            Mode::Unauthenticated => Limits::UNAUTHENTICATED,
+            Mode::Open | Mode::Pinned { .. } | Mode::Aborted => Limits {
+                arguments: self.worker.settings.limits.arguments,
+                bulk: self.worker.settings.limits.request.bytes(),
+                request: self.worker.settings.limits.request.bytes(),
+                authenticated: true,
+            },
+        }
+    }
+
+    /// Acts on a request.
+    pub(super) fn act(&mut self, request: Request<'_>) -> Outcome {
+        let command = self.worker.commands.understand(request);
+        let decision = decide(&self.mode, &command, self.outbox.in_flight(), self.is_doomed);
+        if decision == Decision::CheckIn {
+            self.check_in();
+            return self.act(request);
+        }
+        self.begin_reply();
+        let outcome = self.carry_out(decision, &command);
+        match outcome {
+            Outcome::Done | Outcome::Close(_) => self.accepted(&command),
+            Outcome::Wait | Outcome::CheckOut(_) => self.begin_reply_again(),
+        }
+        outcome
+    }
+
+    fn carry_out(&mut self, decision: Decision, command: &Command<'_>) -> Outcome {
+        match decision {
+            Decision::Here(local) => return here::answer(self, local, command),
+            Decision::Wait => return Outcome::Wait,
+            Decision::CheckOut(reason) => return Outcome::CheckOut(reason),
+            Decision::CheckIn => unreachable!("act gives the connection back before it carries out"),
+            Decision::Forward => return self.forward(command),
+            Decision::Through(reason) => self.through(command, reason),
+            Decision::Refuse(text) => self.error(text),
+            Decision::Queued => self.say(|out, _| encode::simple(out, "QUEUED")),
+            Decision::Abort => {
+                self.mode = Mode::Open;
+                self.error("EXECABORT Transaction discarded because of previous errors.");
+            }
+            Decision::Discard | Decision::Unwatch => {
+                self.mode = Mode::Open;
+                self.is_doomed = false;
+                self.say(|out, _| encode::simple(out, "OK"));
+            }
+        }
+        Outcome::Done
+    }
+
+    fn forward(&mut self, command: &Command<'_>) -> Outcome {
+        let worker = Rc::clone(&self.worker);
+        let now = Instant::now();
+        match worker.dispatch.forward(command, self.protocol, self.db, &mut self.track, &self.outbox, now) {
+            Forwarded::Sent => Outcome::Done,
+            Forwarded::Wait => Outcome::Wait,
+            Forwarded::Refused => {
+                self.error(NOT_EXECUTED);
+                Outcome::Done
+            }
+        }
+    }
+
+    fn through(&mut self, command: &Command<'_>, reason: Option<PinReason>) {
+        let Mode::Pinned { conn, pin } = &mut self.mode else { unreachable!("only a pinned client is sent through") };
+        if let Some(reason) = reason {
+            self.worker.shared.metrics.upstream.pins.add(reason.label());
+        }
+        if pin.is_monitoring() {
+            return conn.send(command.request.frame());
+        }
+        match pin.is_doomed() && command.is("exec") {
+            true => conn.send(b"*1\r\n$7\r\nDISCARD\r\n"),
+            false => conn.send(command.request.frame()),
+        }
+        pin.sent(command, reason, self.outbox.reserve());
+    }
+
+    /// The client now holds a connection.
+    pub(super) fn pinned(&mut self, conn: Pinned, reason: PinReason) {
+        let pin = Pin::new(reason, self.protocol, self.is_doomed);
+        self.mode = Mode::Pinned { conn, pin };
+    }
+
+    /// Gives back a connection nothing is left on.
+    fn check_in(&mut self) {
+        if let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) {
+            self.is_doomed = pin.is_doomed();
+            self.worker.dispatch.check_in(conn);
+        }
+    }
+
+    /// Gives the connection back if nothing is left on it.
+    pub(super) fn check_in_if_clear(&mut self) {
+        if matches!(&self.mode, Mode::Pinned { pin, .. } if pin.is_clear()) {
+            self.check_in();
+        }
+    }
+
+    /// Hands on what the pinned connection has said.
+    ///
+    /// # Errors
+    /// The client must be closed: a frame nobody asked for, or one that is not understood.
+    pub(super) fn hear(&mut self) -> Result<(), CloseReason> {
+        while let Mode::Pinned { conn, pin } = &mut self.mode {
+            let Ok(item) = conn.next() else { return Err(CloseReason::UpstreamLost) };
+            let (frame, meaning) = match item {
+                None => return Ok(()),
+                Some(Item::Piece { bytes, is_last }) => {
+                    let Some(slot) = pin.oldest() else { return Err(CloseReason::UpstreamLost) };
+                    self.outbox.deliver_part(slot, bytes, is_last);
+                    if is_last {
+                        pin.received_last_piece();
+                    }
+                    continue;
+                }
+                Some(Item::Frame { frame, .. }) => (frame, pin.received(frame)),
+            };
+            if let Some(db) = meaning.database {
+                self.db = db;
+                self.entry.about().db = db;
+                self.worker.dispatch.learn_database(db);
+            }
+            match meaning.belongs {
+                // The server has forgotten who we are; the client must not think that it was meant.
+                Belongs::Reply(slot) if frame.starts_with(b"-NOAUTH") => self.outbox.fail(slot, NOT_EXECUTED),
+                Belongs::Reply(slot) => self.outbox.deliver(slot, frame, Form::AsIs),
+                Belongs::Part(slot) => self.outbox.deliver_part(slot, frame.to_vec().into(), false),
+                Belongs::LastPart(slot) => self.outbox.deliver_part(slot, frame.to_vec().into(), true),
+                Belongs::NullInstead(slot) => {
+                    let mut null = Vec::new();
+                    encode::null_array(&mut null, self.protocol);
+                    self.outbox.deliver(slot, &null, Form::AsIs);
+                }
+                Belongs::Push => self.outbox.push(frame),
+            }
+        }
+        Ok(())
+    }
+
+    /// The pinned connection is lost: answers what was in flight on it.
+    ///
+    /// # Errors
+    /// The client must see the gap: it is closed.
+    pub(super) fn lost_pinned(&mut self) -> Result<(), CloseReason> {
+        let Mode::Pinned { pin, .. } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
+        let loss = pin.lost();
+        let metrics = &self.worker.shared.metrics.upstream;
+        for (slot, may_have_run) in loss.in_flight {
+            match may_have_run {
+                true => metrics.unknown_outcome.increment(1),
+                false => metrics.not_executed.increment(1),
+            }
+            self.outbox.fail(slot, if may_have_run { UNKNOWN_OUTCOME } else { NOT_EXECUTED });
+        }
+        if self.worker.settings.closes_clients_on_loss {
+            return Err(CloseReason::UpstreamLost);
+        }
+        match loss.then {
+            AfterLoss::Open => {}
+            AfterLoss::Doomed => self.is_doomed = true,
+            AfterLoss::Aborted => self.mode = Mode::Aborted,
+            AfterLoss::Close => return Err(CloseReason::UpstreamLost),
+        }
+        Ok(())
+    }
+
+    /// `RESET`: as if it had just connected.
+    pub(super) fn reset(&mut self) {
+        // The pinned connection, if any, is closed with everything that was on it.
+        self.mode = Mode::Open;
+        self.is_doomed = false;
+        self.protocol = Protocol::Resp2;
+        self.db = self.worker.settings.db;
+        self.replies = Replies::On;
+        self.outbox.mute(false);
+        {
+            let mut about = self.entry.about();
+            (about.db, about.protocol, about.flags) = (self.db, self.protocol, "");
+            about.name.clear();
+        }
+        self.forget_credentials();
+    }
+
+    fn forget_credentials(&mut self) {
+        if self.worker.shared.users.is_required() {
+            self.mode = Mode::Unauthenticated;
+        }
+        self.entry.about().user = DEFAULT_USER.to_owned();
+    }
+
+    /// The credentials were right.
+    pub(super) fn authenticated(&mut self, user: &[u8]) {
+        self.entry.about().user = String::from_utf8_lossy(user).into_owned();
+        if matches!(self.mode, Mode::Unauthenticated) {
+            self.mode = Mode::Open;
+        }
+    }
+
+    /// Answers in the client's protocol.
+    pub(super) fn say(&mut self, write: impl FnOnce(&mut bytes::BytesMut, Protocol)) {
+        let protocol = self.protocol;
+        self.outbox.answer(|out| write(out, protocol));
+    }
+
+    /// Answers with an error.
+    pub(super) fn error<'a>(&mut self, text: impl Into<Cow<'a, str>>) {
+        let text = text.into();
+        self.say(|out, _| encode::error(out, &text));
+    }
+
+    /// Whether a database is known to exist, so that `SELECT` may be answered here.
+    pub(super) fn may_select(&self, command: &Command<'_>) -> Option<u32> {
+        selected_database(command).filter(|db| self.worker.dispatch.knows_database(*db))
+    }
+
+    fn begin_reply(&mut self) {
+        if self.replies == Replies::SkipNext {
+            self.replies = Replies::Skip;
+        }
+        self.outbox.mute(matches!(self.replies, Replies::Off | Replies::Skip));
+    }
+
+    /// The request was not accepted: it will be acted on again.
+    fn begin_reply_again(&mut self) {
+        if self.replies == Replies::Skip {
+            self.replies = Replies::SkipNext;
+        }
+    }
+
+    fn accepted(&mut self, command: &Command<'_>) {
+        if self.replies == Replies::Skip {
+            self.replies = Replies::On;
+        }
+        let shared = &self.worker.shared;
+        if let Some(counter) = shared.metrics.client.requests.get(command.number()) {
+            counter.increment(1);
+        }
+        self.last_command = Some(command.number());
+        if self.worker.settings.logs_commands {
+            let bytes = command.request.frame().len();
+            self.log.push_back(Logged { command: command.label(), bytes, asked: Instant::now() });
+        }
+    }
+
+    /// After a turn: shows others what it did, and logs the requests that have been answered.
+    pub(super) fn end_turn(&mut self) {
+        if let Some(command) = self.last_command.take() {
+            self.worker.shared.register.touch(&self.entry, command);
+        }
+        while self.log.len() > self.outbox.in_flight() {
+            let Some(Logged { command, bytes, asked }) = self.log.pop_front() else { return };
+            let micros = asked.elapsed().as_micros();
+            info!(client = self.entry.id, command, bytes, micros, "command");
+        }
+    }
+}

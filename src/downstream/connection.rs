@@ -1,0 +1,357 @@
+//! One client's socket: bytes in, bytes out.
+//!
+//! Each turn it acts on the requests that are whole, then waits for whatever comes first: bytes from the
+//! client, replies in the outbox, bytes from its pinned connection, an order to close. It never waits for one
+//! of them alone, so a client that does not read cannot stop its own replies from being taken in, and one
+//! that does not write cannot stop them from being sent.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_util::io::poll_read_buf;
+
+use super::client::{Client, Outcome};
+use super::mode::Mode;
+use super::worker::{Handle, Order};
+use crate::resp::encode;
+use crate::resp::request::{Parser, RequestError};
+use crate::socket::Stream;
+
+/// Room for a read of an idle client, and for one that sends a lot.
+const READ: usize = 4 << 10;
+const READ_MOST: usize = 64 << 10;
+
+/// Bytes read ahead of a request that must wait: enough to notice that the client has gone.
+const READ_AHEAD: usize = 64 << 10;
+
+/// How long a closed client may take to close its side.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why a client's connection ended: a log field and a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// It closed its side.
+    Client,
+    /// It said `QUIT`.
+    Quit,
+    /// Its socket failed.
+    Io,
+    /// It sent what is no request.
+    Protocol,
+    /// It spoke HTTP or TLS where neither is expected; nothing was answered.
+    OtherProtocol,
+    /// It did not complete the TLS handshake.
+    Tls,
+    /// `CLIENT KILL`.
+    Killed,
+    /// The upstream connection it depended on was lost.
+    UpstreamLost,
+    /// The proxy is stopping.
+    Drain,
+    /// `listen.max_clients` were connected.
+    TooMany,
+}
+
+impl CloseReason {
+    /// Every reason, for metrics that start at zero.
+    pub const ALL: [Self; 10] = [
+        Self::Client,
+        Self::Quit,
+        Self::Io,
+        Self::Protocol,
+        Self::OtherProtocol,
+        Self::Tls,
+        Self::Killed,
+        Self::UpstreamLost,
+        Self::Drain,
+        Self::TooMany,
+    ];
+
+    /// The reason as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Quit => "quit",
+            Self::Io => "io",
+            Self::Protocol => "protocol",
+            Self::OtherProtocol => "other_protocol",
+            Self::Tls => "tls",
+            Self::Killed => "killed",
+            Self::UpstreamLost => "upstream_lost",
+            Self::Drain => "drain",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+/// A client and its socket.
+pub(super) struct Connection {
+    stream: Stream,
+    input: BytesMut,
+    parser: Parser,
+    /// The length of the whole request at the start of `input`.
+    parsed: Option<usize>,
+    /// Room for the next read.
+    read_size: usize,
+    /// The client has closed its side.
+    is_at_end: bool,
+    /// No further request is acted on.
+    closing: Option<CloseReason>,
+    client: Client,
+    handle: Rc<Handle>,
+}
+
+/// What the requests that are here have come to.
+enum Turn {
+    /// Nothing more can be done before something comes.
+    Wait,
+    /// A request needs a connection of its own.
+    CheckOut(crate::command::PinReason),
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, client: Client, handle: Rc<Handle>) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            parser: Parser::default(),
+            parsed: None,
+            read_size: READ,
+            is_at_end: false,
+            closing: None,
+            client,
+            handle,
+        }
+    }
+
+    /// Serves the client until it goes.
+    ///
+    /// # Cancel safety
+    /// Dropping this closes the socket; replies still to come are discarded in their turn.
+    pub(super) async fn serve(mut self) -> CloseReason {
+        let reason = self.run().await;
+        self.client.outbox.close();
+        if !matches!(reason, CloseReason::Client | CloseReason::Io | CloseReason::OtherProtocol) {
+            // A last reply would be lost if unread bytes turned the close into a reset.
+            let _ = timeout(LINGER, self.linger()).await;
+        }
+        reason
+    }
+
+    async fn run(&mut self) -> CloseReason {
+        loop {
+            match self.act() {
+                Turn::Wait => {}
+                Turn::CheckOut(reason) => {
+                    self.check_out(reason).await;
+                    continue;
+                }
+            }
+            if let Some(reason) = self.ended() {
+                return reason;
+            }
+            if let Err(reason) = poll_fn(|cx| self.poll(cx)).await {
+                return reason;
+            }
+        }
+    }
+
+    /// Acts on every request that is whole, as far as limits and order allow.
+    fn act(&mut self) -> Turn {
+        while self.closing.is_none() && self.may_accept() {
+            let len = match self.parsed {
+                Some(len) => len,
+                None => match self.parser.advance(&self.input, &self.client.limits()) {
+                    Ok(Some(len)) => len,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.refuse(error);
+                        break;
+                    }
+                },
+            };
+            self.parsed = Some(len);
+            let outcome = match self.parser.request(&self.input) {
+                // An empty line: Redis does not answer it.
+                None => Outcome::Done,
+                Some(request) => self.client.act(request),
+            };
+            match outcome {
+                Outcome::Done => {}
+                Outcome::Close(reason) => self.closing = Some(reason),
+                Outcome::Wait => break,
+                Outcome::CheckOut(reason) => return Turn::CheckOut(reason),
+            }
+            self.parsed = None;
+            self.input.advance(len);
+        }
+        self.settle();
+        Turn::Wait
+    }
+
+    /// After a burst: what is not needed any more is given back.
+    fn settle(&mut self) {
+        if self.input.is_empty() {
+            match self.input.capacity() > READ_MOST {
+                true => self.input = BytesMut::new(),
+                false => self.input.clear(),
+            }
+        }
+        if self.parsed.is_none() {
+            self.client.check_in_if_clear();
+        }
+        self.client.end_turn();
+    }
+
+    /// Whether the client is within its bounds (G7).
+    fn may_accept(&self) -> bool {
+        let limits = &self.client.worker.settings.limits;
+        let outbox = &self.client.outbox;
+        outbox.in_flight() < limits.in_flight && outbox.unread() < limits.unread_replies.bytes()
+    }
+
+    fn refuse(&mut self, error: RequestError) {
+        self.closing = Some(match error {
+            RequestError::OtherProtocol => {
+                self.client.outbox.close();
+                CloseReason::OtherProtocol
+            }
+            error => {
+                self.client.say(|out, _| encode::error(out, &format!("ERR {error}")));
+                CloseReason::Protocol
+            }
+        });
+    }
+
+    async fn check_out(&mut self, reason: crate::command::PinReason) {
+        let (protocol, db) = (self.client.protocol, self.client.db);
+        let worker = Rc::clone(&self.client.worker);
+        match worker.dispatch.check_out(protocol, db).await {
+            Ok(pinned) => self.client.pinned(pinned, reason),
+            Err(error) => {
+                worker.shared.metrics.upstream.not_executed.increment(1);
+                self.client.error(error.to_string());
+                if let Some(len) = self.parsed.take() {
+                    self.input.advance(len);
+                }
+            }
+        }
+    }
+
+    /// Whether, and why, the connection is over.
+    fn ended(&self) -> Option<CloseReason> {
+        let outbox = &self.client.outbox;
+        if self.closing == Some(CloseReason::OtherProtocol) {
+            return self.closing;
+        }
+        if outbox.is_closed() {
+            return Some(CloseReason::UpstreamLost);
+        }
+        let leaving = match (self.closing, self.handle.order.get(), self.is_at_end) {
+            (Some(reason), _, _) | (None, Order::Close(reason), _) => reason,
+            (None, _, true) => CloseReason::Client,
+            (None, _, false) => return None,
+        };
+        if let Mode::Pinned { pin, .. } = &self.client.mode
+            && pin.waits_for_others()
+        {
+            return Some(leaving);
+        }
+        let has_request = self.closing.is_none() && self.parsed.is_some();
+        (outbox.in_flight() == 0 && outbox.unread() == 0 && !has_request).then_some(leaving)
+    }
+
+    /// Waits for anything to happen, and does it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        self.client.outbox.register(cx);
+        let mut has_moved = self.poll_write(cx).map_err(|_| CloseReason::Io)?;
+        match self.handle.order.get() {
+            Order::Serve => {}
+            Order::Kill => return Poll::Ready(Err(CloseReason::Killed)),
+            // It may be over already, now that everything is written.
+            Order::Close(_) => has_moved |= self.ended().is_some(),
+        }
+        has_moved |= self.poll_pinned(cx)?;
+        has_moved |= self.poll_read(cx).map_err(|_| CloseReason::Io)?;
+        if has_moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Sends replies, as far as the socket takes them.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Self { stream, client, .. } = self;
+        let before = client.outbox.unread();
+        let mut is_blocked = false;
+        while client.outbox.unread() > 0 && !is_blocked {
+            client.outbox.take(|bytes| match Pin::new(&mut *stream).poll_write(cx, bytes) {
+                Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(written) => written,
+                Poll::Pending => {
+                    is_blocked = true;
+                    Ok(0)
+                }
+            })?;
+        }
+        let sent = before - client.outbox.unread();
+        if sent > 0 {
+            client.worker.shared.metrics.client.sent.increment(sent as u64);
+        }
+        if (sent > 0 || before == 0) && matches!(stream, Stream::Tls(_)) {
+            // Only TLS holds bytes back.
+            if let Poll::Ready(flushed) = Pin::new(stream).poll_flush(cx) {
+                flushed?;
+            }
+        }
+        Ok(sent > 0)
+    }
+
+    /// Moves bytes of the pinned connection. Its replies wait upstream while the client does not read.
+    fn poll_pinned(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let client = &mut self.client;
+        let has_room = client.outbox.unread() < client.worker.settings.limits.unread_replies.bytes();
+        let Mode::Pinned { conn, .. } = &mut client.mode else { return Ok(false) };
+        let read = match conn.poll_write(cx) {
+            Ok(()) if has_room => conn.poll_read(cx),
+            Ok(()) => return Ok(false),
+            Err(loss) => Poll::Ready(Err(loss)),
+        };
+        match read {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(())) => client.hear()?,
+            Poll::Ready(Err(_)) => client.lost_pinned()?,
+        }
+        Ok(true)
+    }
+
+    /// Reads requests, unless there are enough already.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let is_waiting = self.parsed.is_some() || !self.may_accept();
+        if self.is_at_end || self.closing.is_some() || is_waiting && self.input.len() >= READ_AHEAD {
+            return Ok(false);
+        }
+        self.input.reserve(self.read_size);
+        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input) else { return Ok(false) };
+        let read = read?;
+        self.is_at_end = read == 0;
+        self.read_size = match read >= self.read_size {
+            true => (self.read_size * 4).min(READ_MOST),
+            false => READ,
+        };
+        self.client.worker.shared.metrics.client.received.increment(read as u64);
+        Ok(true)
+    }
+
+    /// Says that nothing more comes, and takes what the client has still to say.
+    async fn linger(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let mut scratch = [0; 4096];
+        while self.stream.read(&mut scratch).await? > 0 {}
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! `CLIENT`: what a client may know and say of connections. It sees the proxy's clients, not the server's.
+
+use std::sync::Arc;
+
+use super::{BAD_NAME, is_valid_name, quoted, wrong_arity};
+use crate::command::Command;
+use crate::downstream::client::{Client, Replies};
+use crate::downstream::register::Entry;
+use crate::resp::request::Request;
+use crate::resp::{decimal, encode};
+
+const SYNTAX: &str = "ERR syntax error";
+
+pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
+    let request = &command.request;
+    let subcommand = request.arg(1).unwrap_or_default().to_ascii_lowercase();
+    let arity_ok = |lens: std::ops::RangeInclusive<usize>| lens.contains(&request.len());
+    match (subcommand.as_slice(), request.len()) {
+        (b"id", 2) => {
+            let id = i64::try_from(client.entry.id).unwrap_or(i64::MAX);
+            client.say(|out, _| encode::integer(out, id));
+        }
+        (b"getname", 2) => {
+            let name = client.entry.about().name.clone();
+            client.say(|out, protocol| match name.as_slice() {
+                [] => encode::null(out, protocol),
+                name => encode::bulk(out, name),
+            });
+        }
+        (b"setname", 3) => set_name(client, request),
+        (b"setinfo", 4) => set_info(client, request),
+        (b"info", 2) => {
+            let mut line = Vec::new();
+            client.worker.shared.register.line(&client.entry, &mut line);
+            client.say(|out, protocol| encode::verbatim(out, protocol, &line));
+        }
+        (b"list", _) => list(client, request),
+        (b"kill", _) if request.len() >= 3 => kill(client, request),
+        (b"no-evict" | b"no-touch", 3) => match request.is(2, "on") || request.is(2, "off") {
+            // Ours are not the server's connections: nothing is to be evicted here.
+            true => client.say(|out, _| encode::simple(out, "OK")),
+            false => client.error(SYNTAX),
+        },
+        (b"reply", 3) => reply(client, request),
+        (b"unblock", _) if arity_ok(3..=4) => {
+            client.error("ERR CLIENT UNBLOCK does not pass through a proxy");
+        }
+        (b"help", 2) => client.say(|out, _| {
+            encode::array_header(out, HELP.len());
+            HELP.iter().for_each(|line| encode::simple(out, line));
+        }),
+        (b"id" | b"getname" | b"setname" | b"setinfo" | b"info" | b"kill" | b"no-evict" | b"no-touch" | b"reply" | b"unblock" | b"help", _) => {
+            let subcommand = String::from_utf8_lossy(&subcommand);
+            client.error(wrong_arity(&format!("client|{subcommand}")));
+        }
+        _ => {
+            let subcommand = quoted(request.arg(1).unwrap_or_default());
+            client.error(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP."));
+        }
+    }
+}
+
+fn set_name(client: &mut Client, request: &Request<'_>) {
+    let name = request.arg(2).unwrap_or_default();
+    if !is_valid_name(name) {
+        return client.error(BAD_NAME);
+    }
+    client.entry.about().name = name.to_vec();
+    client.say(|out, _| encode::simple(out, "OK"));
+}
+
+fn set_info(client: &mut Client, request: &Request<'_>) {
+    let (option, value) = (request.arg(2).unwrap_or_default(), request.arg(3).unwrap_or_default());
+    if !is_valid_name(value) {
+        return client.error(format!("ERR {} cannot contain spaces, newlines or special characters.", quoted(option)));
+    }
+    if request.is(2, "lib-name") {
+        client.entry.about().library = value.to_vec();
+    } else if request.is(2, "lib-ver") {
+        client.entry.about().library_version = value.to_vec();
+    } else {
+        return client.error(format!("ERR Unrecognized option '{}'", quoted(option)));
+    }
+    client.say(|out, _| encode::simple(out, "OK"));
+}
+
+fn list(client: &mut Client, request: &Request<'_>) {
+    let all = client.worker.shared.register.all();
+    let shown: Vec<_> = if request.len() == 2 {
+        all
+    } else if request.is(2, "type") && request.len() == 4 {
+        match request.arg(3).unwrap_or_default().to_ascii_lowercase().as_slice() {
+            b"normal" => all,
+            // Neither replicas nor masters connect here; subscribers are shown as normal clients.
+            b"pubsub" | b"replica" | b"slave" | b"master" => Vec::new(),
+            other => return client.error(format!("ERR Unknown client type '{}'", quoted(other))),
+        }
+    } else if request.is(2, "id") && request.len() > 3 {
+        let ids: Option<Vec<u64>> = request.args_from(3).map(id_of).collect();
+        match ids {
+            Some(ids) => all.into_iter().filter(|entry| ids.contains(&entry.id)).collect(),
+            None => return client.error("ERR Invalid client ID"),
+        }
+    } else {
+        return client.error(SYNTAX);
+    };
+    let mut lines = Vec::new();
+    shown.iter().for_each(|entry| client.worker.shared.register.line(entry, &mut lines));
+    client.say(|out, protocol| encode::verbatim(out, protocol, &lines));
+}
+
+/// `CLIENT KILL address`, or filters `ID`, `ADDR`, `LADDR`, `USER`, `TYPE`, `SKIPME`.
+fn kill(client: &mut Client, request: &Request<'_>) {
+    let all = client.worker.shared.register.all();
+    if request.len() == 3 {
+        let address = request.arg(2).unwrap_or_default();
+        let found = all.iter().find(|entry| entry.peer.as_bytes() == address);
+        return match found {
+            Some(entry) => {
+                client.worker.shared.close(entry);
+                client.say(|out, _| encode::simple(out, "OK"));
+            }
+            None => client.error("ERR No such client"),
+        };
+    }
+    if request.len() % 2 == 1 {
+        return client.error(SYNTAX);
+    }
+    let (mut chosen, mut skip_me) = (all, true);
+    for index in (2..request.len()).step_by(2) {
+        let value = request.arg(index + 1).unwrap_or_default();
+        let keep: Box<dyn Fn(&Arc<Entry>) -> bool> = if request.is(index, "id") {
+            match id_of(value) {
+                Some(id) => Box::new(move |entry| entry.id == id),
+                None => return client.error("ERR client-id should be greater than 0"),
+            }
+        } else if request.is(index, "addr") {
+            Box::new(move |entry| entry.peer.as_bytes() == value)
+        } else if request.is(index, "laddr") {
+            Box::new(move |entry| entry.local.as_bytes() == value)
+        } else if request.is(index, "user") {
+            Box::new(move |entry| entry.about().user.as_bytes() == value)
+        } else if request.is(index, "type") {
+            Box::new(move |_| value.eq_ignore_ascii_case(b"normal"))
+        } else if request.is(index, "skipme") && (request.is(index + 1, "yes") || request.is(index + 1, "no")) {
+            skip_me = request.is(index + 1, "yes");
+            continue;
+        } else {
+            return client.error(SYNTAX);
+        };
+        chosen.retain(|entry| keep(entry));
+    }
+    chosen.retain(|entry| !(skip_me && entry.id == client.entry.id));
+    chosen.iter().for_each(|entry| client.worker.shared.close(entry));
+    let count = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
+    client.say(|out, _| encode::integer(out, count));
+}
+
+fn reply(client: &mut Client, request: &Request<'_>) {
+    if request.is(2, "on") {
+        client.replies = Replies::On;
+        client.outbox.mute(false);
+        client.say(|out, _| encode::simple(out, "OK"));
+    } else if request.is(2, "off") {
+        client.replies = Replies::Off;
+    } else if request.is(2, "skip") {
+        // While replies are off there is nothing to skip.
+        if client.replies != Replies::Off {
+            client.replies = Replies::SkipNext;
+        }
+    } else {
+        client.error(SYNTAX);
+    }
+}
+
+fn id_of(text: &[u8]) -> Option<u64> {
+    decimal(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0)
+}
+
+const HELP: &[&str] = &[
+    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "HELP",
+    "    Print this help.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port> | <option> <value> [<option> <value> [...]]",
+    "    Kill connections of the proxy by address, ID, ADDR, LADDR, USER, TYPE, SKIPME.",
+    "LIST [TYPE NORMAL] [ID <client-id> ...]",
+    "    Return information about the proxy's client connections.",
+    "NO-EVICT (ON|OFF)",
+    "    Accepted; clients are not evicted here.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend the server's clients for <timeout> milliseconds.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set the client's lib-name or lib-ver.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "TRACKING (ON|OFF) [...]",
+    "    Control server assisted client side caching, on a connection of the client's own.",
+    "UNPAUSE",
+    "    Stop the server's pause.",
+];

@@ -1,0 +1,26 @@
+//! The clients.
+//!
+//! ```text
+//! listener ─ a socket ─▶ worker ─▶ connection ─ bytes ─▶ client ─ decision ─▶ dispatch
+//!  (one acceptor)       (thread)   (the socket)         (mode, database, protocol)
+//!                                       ◀── outbox ◀──────── replies, in request order
+//! ```
+//!
+//! A [`connection`] moves bytes and knows no command; a [`client`] knows what its commands mean and touches
+//! no socket.
+
+mod auth;
+mod client;
+mod connection;
+mod here;
+mod listener;
+mod mode;
+mod pin;
+mod register;
+mod worker;
+
+pub use auth::Users;
+pub use connection::CloseReason;
+pub use listener::{Listener, TlsListener};
+pub use register::Register;
+pub use worker::{Settings, Worker, Workers};

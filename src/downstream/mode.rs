@@ -1,0 +1,133 @@
+//! What a client may do next, and what is done with what it asks.
+//!
+//! Decided in values, without a socket or a clock; `client` carries it out.
+
+use super::pin::Pin;
+use crate::command::{Command, Local, PinReason, Route};
+
+/// What a client connection may do next. `P` is its pinned connection, `()` in tests.
+#[derive(Debug)]
+pub(super) enum Mode<P> {
+    /// → `Open` when the credentials are accepted.
+    Unauthenticated,
+    /// Requests may be multiplexed. → `Pinned` on `MULTI`, `WATCH`, `SUBSCRIBE`, a blocking command.
+    Open,
+    /// → `Open` when nothing is left on the connection; → `Aborted`, or closed, when it is lost.
+    Pinned {
+        conn: P,
+        pin: Pin,
+    },
+    /// The connection of a transaction was lost before `EXEC`. → `Open` on `EXEC`, `DISCARD`, `RESET`.
+    Aborted,
+}
+
+/// What to do with a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Answered here.
+    Here(Local),
+    /// On a connection shared with others.
+    Forward,
+    /// On a connection of its own, which it does not hold yet.
+    CheckOut(PinReason),
+    /// On the connection it holds.
+    Through(Option<PinReason>),
+    /// It holds a connection it does not need any more: give it back, decide again.
+    CheckIn,
+    /// Not before what is in flight is answered.
+    Wait,
+    /// An error, in Redis' words where it has some.
+    Refuse(&'static str),
+    /// As Redis answers in a transaction.
+    Queued,
+    /// The transaction was not executed: `EXECABORT`.
+    Abort,
+    /// The transaction that was lost is given up: `OK`.
+    Discard,
+    /// A watch was lost; `UNWATCH` forgets it: `OK`.
+    Unwatch,
+}
+
+/// Before `AUTH`.
+pub(super) const NOAUTH: &str = "NOAUTH Authentication required.";
+
+const REPLICATION: &str = "ERR a replica's stream does not pass through a proxy; connect to the server itself";
+
+const IN_TRANSACTION: &str = "ERR not allowed in a transaction through a proxy";
+
+const WHILE_PINNED: &str = "ERR not allowed while subscribed, watching or monitoring through a proxy";
+
+/// What to do with `command`. `in_flight` counts requests on shared connections; `is_doomed` says that a
+/// watched key may have changed unseen.
+pub(super) fn decide<P>(mode: &Mode<P>, command: &Command<'_>, in_flight: usize, is_doomed: bool) -> Decision {
+    let route = match command.route() {
+        Route::Here(Local::Client) => client_route(command),
+        route => route,
+    };
+    match mode {
+        Mode::Unauthenticated => match route {
+            Route::Here(local @ (Local::Auth | Local::Hello | Local::Quit | Local::Reset)) => Decision::Here(local),
+            _ => Decision::Refuse(NOAUTH),
+        },
+        Mode::Open => open(route, command, in_flight, is_doomed),
+        Mode::Aborted => aborted(route, command),
+        Mode::Pinned { pin, .. } => pinned(pin, route),
+    }
+}
+
+fn open(route: Route, command: &Command<'_>, in_flight: usize, is_doomed: bool) -> Decision {
+    match route {
+        Route::Here(local) => Decision::Here(local),
+        Route::Refuse => Decision::Refuse(REPLICATION),
+        Route::Pin(_) if in_flight > 0 => Decision::Wait,
+        Route::Pin(reason) => Decision::CheckOut(reason),
+        Route::Forward if is_doomed && command.is("unwatch") => Decision::Unwatch,
+        Route::Forward | Route::PinIfBlocking | Route::Script => Decision::Forward,
+    }
+}
+
+fn aborted(route: Route, command: &Command<'_>) -> Decision {
+    match route {
+        Route::Here(local @ (Local::Quit | Local::Reset)) => Decision::Here(local),
+        Route::Refuse => Decision::Refuse(REPLICATION),
+        _ if command.is("exec") => Decision::Abort,
+        _ if command.is("discard") => Decision::Discard,
+        _ if command.is("multi") => Decision::Refuse("ERR MULTI calls can not be nested"),
+        _ if command.is("watch") => Decision::Refuse("ERR WATCH inside MULTI is not allowed"),
+        _ => Decision::Queued,
+    }
+}
+
+fn pinned(pin: &Pin, route: Route) -> Decision {
+    let is_idle = pin.in_flight() == 0;
+    match route {
+        Route::Here(local @ (Local::Quit | Local::Reset)) if is_idle || pin.is_monitoring() => Decision::Here(local),
+        Route::Here(_) if !is_idle => Decision::Wait,
+        Route::Here(Local::Select) if pin.asks_for_database() => Decision::Through(None),
+        Route::Here(_) if pin.is_clear() => Decision::CheckIn,
+        Route::Here(Local::Ping | Local::Echo | Local::Select | Local::Client) => Decision::Through(None),
+        // The server refuses these itself; a password must not reach it.
+        Route::Here(_) if pin.is_in_transaction() => Decision::Refuse(IN_TRANSACTION),
+        Route::Here(_) => Decision::Refuse(WHILE_PINNED),
+        Route::Refuse => Decision::Refuse(REPLICATION),
+        _ if pin.is_exclusive() => Decision::Wait,
+        Route::Pin(reason) => Decision::Through(Some(reason)),
+        Route::Forward | Route::PinIfBlocking | Route::Script if pin.is_clear() => Decision::CheckIn,
+        Route::Forward | Route::PinIfBlocking | Route::Script => Decision::Through(None),
+    }
+}
+
+/// Of `CLIENT`'s subcommands, those that need the server.
+fn client_route(command: &Command<'_>) -> Route {
+    let is = |word| command.request.is(1, word);
+    if is("tracking") || is("caching") || is("trackinginfo") || is("getredir") {
+        Route::Pin(PinReason::Tracking)
+    } else if is("pause") || is("unpause") {
+        Route::Pin(PinReason::Unknown)
+    } else {
+        Route::Here(Local::Client)
+    }
+}
+
+#[cfg(test)]
+mod tests;

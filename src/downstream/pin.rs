@@ -1,0 +1,418 @@
+//! What a client has done to the connection it holds.
+//!
+//! Pure: requests go in when they are sent, replies when they come, and at every moment it is known which
+//! request a frame answers, whether anything is left on the connection, and what becomes of the client if
+//! the connection is lost.
+
+use std::collections::VecDeque;
+
+use crate::command::{Command, Effect, PinReason};
+use crate::outbox::Slot;
+use crate::resp::Protocol;
+use crate::resp::scan::{Limits, Scan};
+
+/// The state of a pinned connection, as its client made it.
+#[derive(Debug)]
+pub(super) struct Pin {
+    reason: PinReason,
+    protocol: Protocol,
+    /// Commands queued since `MULTI`: for each, the database it would select.
+    transaction: Option<Vec<Option<u32>>>,
+    is_watching: bool,
+    /// A watched key may have changed unseen: the next `EXEC` must answer null.
+    is_doomed: bool,
+    channels: u64,
+    patterns: u64,
+    shards: u64,
+    is_monitoring: bool,
+    is_tracking: bool,
+    expected: VecDeque<Expected>,
+}
+
+/// A request that waits for its reply.
+#[derive(Debug)]
+struct Expected {
+    slot: Slot,
+    effect: Effect,
+    what: What,
+}
+
+/// What its reply will mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Plain,
+    Multi,
+    Exec,
+    /// An `EXEC` sent as `DISCARD`, because a watch was lost.
+    DoomedExec,
+    Discard,
+    Watch,
+    Unwatch,
+    Select(u32),
+    /// So many confirmations to come.
+    Subscribe(usize),
+    /// Confirmations until nothing of the kind is left.
+    UnsubscribeAll(Topic),
+    Monitor,
+    TrackingOn,
+    TrackingOff,
+}
+
+/// What can be subscribed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topic {
+    Channel,
+    Pattern,
+    Shard,
+}
+
+/// Where a frame belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belongs {
+    /// It is the whole reply of this request.
+    Reply(Slot),
+    /// It is one of several frames that answer this request; more follow.
+    Part(Slot),
+    /// It is the last of several.
+    LastPart(Slot),
+    /// Nobody asked for it.
+    Push,
+    /// The reply of this request, but the client is told a null: its `EXEC` was not run.
+    NullInstead(Slot),
+}
+
+/// What a frame means for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meaning {
+    pub(super) belongs: Belongs,
+    /// The client is in this database now.
+    pub(super) database: Option<u32>,
+}
+
+/// What the client is told, and what it may do, when the connection is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// Each request in flight, and whether it may have run.
+    pub(super) in_flight: Vec<(Slot, bool)>,
+    pub(super) then: AfterLoss,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterLoss {
+    /// It goes on; nothing was left on the connection.
+    Open,
+    /// It goes on, but its next `EXEC` answers null.
+    Doomed,
+    /// Its transaction was not executed: the next `EXEC` is answered `EXECABORT`.
+    Aborted,
+    /// It must see the gap: its connection closes.
+    Close,
+}
+
+impl Pin {
+    pub(super) fn new(reason: PinReason, protocol: Protocol, is_doomed: bool) -> Self {
+        Self {
+            reason,
+            protocol,
+            transaction: None,
+            is_watching: false,
+            is_doomed,
+            channels: 0,
+            patterns: 0,
+            shards: 0,
+            is_monitoring: false,
+            is_tracking: false,
+            expected: VecDeque::new(),
+        }
+    }
+
+    /// Requests not answered.
+    pub(super) fn in_flight(&self) -> usize {
+        self.expected.len()
+    }
+
+    /// Whether the client is between `MULTI` and `EXEC`, as far as the replies have said.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Whether only the commands of subscriptions are allowed, as RESP2 has it.
+    pub(super) fn is_subscribed_in_resp2(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.channels + self.patterns + self.shards > 0
+    }
+
+    /// Whether the stream of `MONITOR` has begun: replies cannot be told from it.
+    pub(super) fn is_monitoring(&self) -> bool {
+        self.is_monitoring
+    }
+
+    /// Whether a watched key may have changed unseen.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.is_doomed
+    }
+
+    /// Whether the client waits for one reply and nothing may be sent behind it.
+    pub(super) fn is_exclusive(&self) -> bool {
+        // Behind `MONITOR` no reply could be told from the stream.
+        let is_single = matches!(
+            self.reason,
+            PinReason::Blocking | PinReason::Database | PinReason::Unknown | PinReason::Monitor
+        );
+        is_single && !self.is_lasting() && !self.expected.is_empty()
+    }
+
+    /// Whether it was checked out for a `SELECT` the server must judge.
+    pub(super) fn asks_for_database(&self) -> bool {
+        self.reason == PinReason::Database
+    }
+
+    /// Whether what the client waits for is up to others: it would wait for ever.
+    pub(super) fn waits_for_others(&self) -> bool {
+        let blocks = self.reason == PinReason::Blocking && self.is_exclusive();
+        blocks || self.is_lasting() && self.expected.is_empty() || self.is_monitoring
+    }
+
+    /// Whether nothing is in flight and nothing is left on the connection.
+    pub(super) fn is_clear(&self) -> bool {
+        self.expected.is_empty() && !self.is_lasting()
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.transaction.is_some()
+            || self.is_watching
+            || self.channels + self.patterns + self.shards > 0
+            || self.is_monitoring
+            || self.is_tracking
+    }
+
+    /// A request is about to be sent.
+    pub(super) fn sent(&mut self, command: &Command<'_>, reason: Option<PinReason>, slot: Slot) {
+        if let Some(reason) = reason.filter(|_| !self.is_lasting()) {
+            self.reason = reason;
+        }
+        let what = self.what(command);
+        self.expected.push_back(Expected { slot, effect: command.effect(), what });
+    }
+
+    fn what(&self, command: &Command<'_>) -> What {
+        let request = &command.request;
+        let names = request.len() - 1;
+        let unsubscribe = |topic| if names == 0 { What::UnsubscribeAll(topic) } else { What::Subscribe(names) };
+        match command.row().map(|row| row.name) {
+            Some("multi") => What::Multi,
+            Some("exec") if self.is_doomed => What::DoomedExec,
+            Some("exec") => What::Exec,
+            Some("discard") => What::Discard,
+            Some("watch") => What::Watch,
+            Some("unwatch") => What::Unwatch,
+            Some("select") => selected_database(command).map_or(What::Plain, What::Select),
+            Some("subscribe" | "psubscribe" | "ssubscribe") => What::Subscribe(names),
+            Some("unsubscribe") => unsubscribe(Topic::Channel),
+            Some("punsubscribe") => unsubscribe(Topic::Pattern),
+            Some("sunsubscribe") => unsubscribe(Topic::Shard),
+            Some("monitor") => What::Monitor,
+            Some("client") if request.is(1, "tracking") && request.is(2, "on") => What::TrackingOn,
+            Some("client") if request.is(1, "tracking") => What::TrackingOff,
+            _ => What::Plain,
+        }
+    }
+
+    /// A frame has come.
+    pub(super) fn received(&mut self, frame: &[u8]) -> Meaning {
+        let push = Meaning { belongs: Belongs::Push, database: None };
+        if self.is_monitoring {
+            return push;
+        }
+        if let Some(confirmed) = self.confirmation(frame) {
+            return Meaning { belongs: confirmed, database: None };
+        }
+        let is_message = frame.first() == Some(&b'>')
+            || self.is_subscribed_in_resp2()
+                && matches!(first_word(frame), Some(b"message" | b"pmessage" | b"smessage"));
+        if is_message {
+            return push;
+        }
+        match self.expected.pop_front() {
+            Some(Expected { slot, what, .. }) => self.answered(slot, what, frame),
+            // The caller sees a push where no request waits: it closes the connection.
+            None => push,
+        }
+    }
+
+    /// The last piece of a long string has come: a plain reply.
+    pub(super) fn received_last_piece(&mut self) {
+        self.expected.pop_front();
+    }
+
+    /// The oldest request in flight.
+    pub(super) fn oldest(&self) -> Option<Slot> {
+        self.expected.front().map(|expected| expected.slot)
+    }
+
+    fn answered(&mut self, slot: Slot, what: What, frame: &[u8]) -> Meaning {
+        let is_ok = frame == b"+OK\r\n";
+        let mut meaning = Meaning { belongs: Belongs::Reply(slot), database: None };
+        if frame == b"+QUEUED\r\n"
+            && let Some(queued) = &mut self.transaction
+        {
+            queued.push(if let What::Select(db) = what { Some(db) } else { None });
+            return meaning;
+        }
+        match what {
+            What::Multi if is_ok => self.transaction = Some(Vec::new()),
+            What::Watch if is_ok => self.is_watching = true,
+            What::Unwatch if is_ok => (self.is_watching, self.is_doomed) = (false, false),
+            What::Select(db) if is_ok => meaning.database = Some(db),
+            What::Monitor if is_ok => self.is_monitoring = true,
+            What::TrackingOn if is_ok => self.is_tracking = true,
+            What::TrackingOff if is_ok => self.is_tracking = false,
+            What::Discard if is_ok => self.end_transaction(),
+            What::DoomedExec if is_ok => {
+                meaning.belongs = Belongs::NullInstead(slot);
+                self.end_transaction();
+            }
+            // Outside a transaction it is an error, and changes nothing.
+            What::Exec if self.transaction.is_some() => {
+                meaning.database = self.transaction.as_deref().and_then(|queued| last_selected(queued, frame));
+                self.end_transaction();
+            }
+            What::Plain
+            | What::Multi
+            | What::Exec
+            | What::DoomedExec
+            | What::Discard
+            | What::Watch
+            | What::Unwatch
+            | What::Select(_)
+            | What::Subscribe(_)
+            | What::UnsubscribeAll(_)
+            | What::Monitor
+            | What::TrackingOn
+            | What::TrackingOff => {}
+        }
+        meaning
+    }
+
+    fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.is_watching = false;
+        self.is_doomed = false;
+    }
+
+    /// Whether the frame confirms a (un)subscription, and of which request.
+    fn confirmation(&mut self, frame: &[u8]) -> Option<Belongs> {
+        let front = self.expected.front_mut()?;
+        let (What::Subscribe(_) | What::UnsubscribeAll(_)) = front.what else { return None };
+        let topic = match first_word(frame)? {
+            b"subscribe" | b"unsubscribe" => Topic::Channel,
+            b"psubscribe" | b"punsubscribe" => Topic::Pattern,
+            b"ssubscribe" | b"sunsubscribe" => Topic::Shard,
+            _ => return None,
+        };
+        // The count is of channels and patterns together; shards are counted apart.
+        let count = last_integer(frame)?;
+        match topic {
+            Topic::Channel => self.channels = count.saturating_sub(self.patterns),
+            Topic::Pattern => self.patterns = count.saturating_sub(self.channels),
+            Topic::Shard => self.shards = count,
+        }
+        let slot = front.slot;
+        let is_last = match &mut front.what {
+            What::Subscribe(left) => {
+                *left -= 1;
+                *left == 0
+            }
+            What::UnsubscribeAll(Topic::Channel) => self.channels == 0,
+            What::UnsubscribeAll(Topic::Pattern) => self.patterns == 0,
+            _ => self.shards == 0,
+        };
+        if !is_last {
+            return Some(Belongs::Part(slot));
+        }
+        self.expected.pop_front();
+        Some(Belongs::LastPart(slot))
+    }
+
+    /// The connection is lost.
+    pub(super) fn lost(self) -> Loss {
+        let has_multi = self.expected.iter().any(|expected| expected.what == What::Multi);
+        let exec_at = self.expected.iter().position(|expected| expected.what == What::Exec);
+        let is_in_transaction = self.is_in_transaction() || has_multi;
+        let watches = self.is_watching || self.expected.iter().any(|expected| expected.what == What::Watch);
+        let subscribes = self.expected.iter().any(|expected| matches!(expected.what, What::Subscribe(_)));
+        let then = if self.is_monitoring
+            || self.is_tracking
+            || subscribes
+            || self.channels + self.patterns + self.shards > 0
+        {
+            AfterLoss::Close
+        } else if is_in_transaction && exec_at.is_none() {
+            AfterLoss::Aborted
+        } else if (watches || self.is_doomed) && exec_at.is_none() {
+            AfterLoss::Doomed
+        } else {
+            AfterLoss::Open
+        };
+        let may_have_run = |index: usize, expected: &Expected| {
+            let is_queued = is_in_transaction && exec_at.is_none_or(|exec| index < exec);
+            !is_queued && expected.effect == Effect::Write && expected.what == What::Plain || expected.what == What::Exec
+        };
+        let in_flight = self
+            .expected
+            .iter()
+            .enumerate()
+            .map(|(index, expected)| (expected.slot, may_have_run(index, expected)))
+            .collect();
+        Loss { in_flight, then }
+    }
+}
+
+/// The database a well-formed `SELECT` names.
+pub(super) fn selected_database(command: &Command<'_>) -> Option<u32> {
+    let request = &command.request;
+    match request.len() {
+        2 => request.arg(1).and_then(crate::resp::decimal).and_then(|db| u32::try_from(db).ok()),
+        _ => None,
+    }
+}
+
+/// The database the last `SELECT` of a transaction chose, by the reply to `EXEC`.
+fn last_selected(queued: &[Option<u32>], frame: &[u8]) -> Option<u32> {
+    let mut rest = array_body(frame)?;
+    let mut selected = None;
+    for db in queued {
+        let len = Scan::new().advance(rest, &Limits::REPLY).ok()??.len;
+        if let Some(db) = db
+            && rest[0] != b'-'
+        {
+            selected = Some(*db);
+        }
+        rest = &rest[len..];
+    }
+    selected
+}
+
+/// What follows the header of an array or push.
+fn array_body(frame: &[u8]) -> Option<&[u8]> {
+    let [b'*' | b'>', rest @ ..] = frame else { return None };
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    rest.get(end + 1..)
+}
+
+/// The first element of an array or push, if it is a bulk string.
+fn first_word(frame: &[u8]) -> Option<&[u8]> {
+    let [b'$', rest @ ..] = array_body(frame)? else { return None };
+    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    let len = usize::try_from(crate::resp::decimal(&rest[..end])?).ok()?;
+    rest.get(end + 2..end + 2 + len)
+}
+
+/// The integer a frame ends with.
+fn last_integer(frame: &[u8]) -> Option<u64> {
+    let text = frame.strip_suffix(b"\r\n")?;
+    let colon = text.iter().rposition(|byte| *byte == b':')?;
+    crate::resp::decimal(&text[colon + 1..]).and_then(|count| u64::try_from(count).ok())
+}
+
+#[cfg(test)]
+mod tests;

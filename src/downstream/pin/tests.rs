@@ -1,0 +1,166 @@
+use super::*;
+use crate::command::Commands;
+use crate::outbox::Outbox;
+use crate::resp::request::{Limits as RequestLimits, Parser};
+
+struct Bench {
+    pin: Pin,
+    outbox: Outbox,
+}
+
+impl Bench {
+    fn new(reason: PinReason, protocol: Protocol) -> Self {
+        Self { pin: Pin::new(reason, protocol, false), outbox: Outbox::default() }
+    }
+
+    fn send(&mut self, line: &str) -> Slot {
+        let limits = RequestLimits { authenticated: true, arguments: 100, ..RequestLimits::UNAUTHENTICATED };
+        let (mut parser, line) = (Parser::default(), format!("{line}\r\n"));
+        parser.advance(line.as_bytes(), &limits).expect("well formed").expect("whole");
+        let command = Commands::default().understand(parser.request(line.as_bytes()).expect("not empty"));
+        let slot = self.outbox.reserve();
+        self.pin.sent(&command, None, slot);
+        slot
+    }
+
+    fn hear(&mut self, frame: &str) -> Meaning {
+        self.pin.received(frame.as_bytes())
+    }
+
+    fn ask(&mut self, line: &str, reply: &str) -> Meaning {
+        self.send(line);
+        self.hear(reply)
+    }
+}
+
+#[test]
+fn a_transaction_ends_with_exec_or_discard() {
+    for (end, reply) in [("EXEC", "*1\r\n+OK\r\n"), ("EXEC", "*-1\r\n"), ("EXEC", "-EXECABORT x\r\n"), ("DISCARD", "+OK\r\n")] {
+        let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+        bench.ask("WATCH a", "+OK\r\n");
+        bench.ask("MULTI", "+OK\r\n");
+        assert!(bench.pin.is_in_transaction());
+        bench.ask("SET a 1", "+QUEUED\r\n");
+        assert!(!bench.pin.is_clear());
+        bench.ask(end, reply);
+        assert!(bench.pin.is_clear(), "{end} {reply}");
+    }
+}
+
+#[test]
+fn a_nested_multi_changes_nothing() {
+    let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+    bench.ask("MULTI", "+OK\r\n");
+    bench.ask("MULTI", "-ERR MULTI calls can not be nested\r\n");
+    bench.ask("WATCH a", "-ERR WATCH inside MULTI is not allowed\r\n");
+    assert!(bench.pin.is_in_transaction());
+    bench.ask("EXEC", "-EXECABORT x\r\n");
+    assert!(bench.pin.is_clear());
+}
+
+#[test]
+fn a_database_selected_in_a_transaction_counts_once_it_ran() {
+    let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+    bench.ask("MULTI", "+OK\r\n");
+    for line in ["SELECT 3", "GET a", "SELECT 99", "SELECT 4"] {
+        assert_eq!(bench.ask(line, "+QUEUED\r\n").database, None);
+    }
+    let meaning = bench.ask("EXEC", "*4\r\n+OK\r\n$-1\r\n-ERR DB index is out of range\r\n+OK\r\n");
+    assert_eq!(meaning.database, Some(4));
+    bench.ask("MULTI", "+OK\r\n");
+    bench.ask("SELECT 5", "+QUEUED\r\n");
+    assert_eq!(bench.ask("DISCARD", "+OK\r\n").database, None);
+    assert_eq!(bench.ask("SELECT 6", "+OK\r\n").database, Some(6));
+}
+
+#[test]
+fn each_channel_is_confirmed_and_the_last_ends_the_request() {
+    for (protocol, kind) in [(Protocol::Resp2, '*'), (Protocol::Resp3, '>')] {
+        let mut bench = Bench::new(PinReason::Subscription, protocol);
+        let confirm = |word: &str, count: u64| format!("{kind}3\r\n${}\r\n{word}\r\n$1\r\na\r\n:{count}\r\n", word.len());
+        let slot = bench.send("SUBSCRIBE a b");
+        assert_eq!(bench.hear(&confirm("subscribe", 1)).belongs, Belongs::Part(slot));
+        assert_eq!(bench.hear(&confirm("subscribe", 2)).belongs, Belongs::LastPart(slot));
+        assert_eq!(bench.hear(&format!("{kind}3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n:\r\n")).belongs, Belongs::Push);
+        bench.send("PSUBSCRIBE *");
+        bench.hear(&confirm("psubscribe", 3));
+        let slot = bench.send("UNSUBSCRIBE");
+        assert_eq!(bench.hear(&confirm("unsubscribe", 2)).belongs, Belongs::Part(slot));
+        assert_eq!(bench.hear(&confirm("unsubscribe", 1)).belongs, Belongs::LastPart(slot));
+        assert!(!bench.pin.is_clear());
+        bench.send("PUNSUBSCRIBE *");
+        bench.hear(&confirm("punsubscribe", 0));
+        assert!(bench.pin.is_clear());
+    }
+}
+
+#[test]
+fn unsubscribing_from_nothing_is_confirmed_once() {
+    let mut bench = Bench::new(PinReason::Subscription, Protocol::Resp2);
+    let slot = bench.send("UNSUBSCRIBE");
+    assert_eq!(bench.hear("*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n").belongs, Belongs::LastPart(slot));
+    assert!(bench.pin.is_clear());
+}
+
+#[test]
+fn a_reply_that_looks_like_a_message_is_a_reply() {
+    let mut bench = Bench::new(PinReason::Watch, Protocol::Resp2);
+    let slot = bench.send("LRANGE l 0 -1");
+    assert_eq!(bench.hear("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n").belongs, Belongs::Reply(slot));
+    let slot = bench.send("SUBSCRIBE a");
+    assert_eq!(bench.hear("-NOPERM x\r\n").belongs, Belongs::Reply(slot));
+    assert!(bench.pin.is_clear());
+}
+
+#[test]
+fn the_stream_of_monitor_answers_nobody() {
+    let mut bench = Bench::new(PinReason::Monitor, Protocol::Resp2);
+    bench.ask("MONITOR", "+OK\r\n");
+    assert_eq!(bench.hear("+1 [0 a] \"GET\"\r\n").belongs, Belongs::Push);
+    assert!(!bench.pin.is_clear());
+}
+
+#[test]
+fn what_a_loss_means_depends_on_what_was_left() {
+    use AfterLoss::{Aborted, Close, Doomed, Open};
+    let ok = "+OK\r\n";
+    let subscribed = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+    // Exchanges (no reply: in flight), what follows, and for each in flight whether it may have run.
+    type Case<'a> = (&'a [(&'a str, &'a str)], AfterLoss, &'a [bool]);
+    let cases: &[Case<'_>] = &[
+        (&[("BLPOP a 0", "")], Open, &[true]),
+        (&[("XREAD BLOCK 0 STREAMS s 0", "")], Open, &[false]),
+        (&[("WATCH a", ok), ("GET a", "")], Doomed, &[false]),
+        (&[("WATCH a", ok), ("SET a 1", "")], Doomed, &[true]),
+        (&[("MULTI", ok), ("SET a 1", "+QUEUED\r\n"), ("SET b 1", "")], Aborted, &[false]),
+        (&[("MULTI", ""), ("SET a 1", "")], Aborted, &[false, false]),
+        (&[("MULTI", ok), ("SET b 1", ""), ("EXEC", ""), ("SET c 1", "")], Open, &[false, true, true]),
+        (&[("SUBSCRIBE a", subscribed)], Close, &[]),
+        (&[("SUBSCRIBE a", "")], Close, &[false]),
+        (&[("MONITOR", ok)], Close, &[]),
+        (&[("CLIENT TRACKING ON", ok)], Close, &[]),
+    ];
+    for (exchanges, then, may_have_run) in cases {
+        let mut bench = Bench::new(PinReason::Unknown, Protocol::Resp2);
+        for (line, reply) in *exchanges {
+            bench.send(line);
+            if !reply.is_empty() {
+                bench.hear(reply);
+            }
+        }
+        let loss = bench.pin.lost();
+        assert_eq!(loss.then, *then, "{exchanges:?}");
+        assert_eq!(loss.in_flight.iter().map(|(_, ran)| *ran).collect::<Vec<_>>(), *may_have_run, "{exchanges:?}");
+    }
+}
+
+#[test]
+fn an_exec_after_a_lost_watch_is_not_run() {
+    let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+    bench.pin.is_doomed = true;
+    bench.ask("MULTI", "+OK\r\n");
+    bench.ask("SET a 1", "+QUEUED\r\n");
+    let slot = bench.send("EXEC");
+    assert_eq!(bench.hear("+OK\r\n").belongs, Belongs::NullInstead(slot));
+    assert!(bench.pin.is_clear() && !bench.pin.is_doomed());
+}

@@ -1,0 +1,308 @@
+//! A worker: one thread with its own clients and its own connections to the server.
+//!
+//! Nothing a request touches is shared with another worker, so nothing on its path is locked or sent. What
+//! workers do share ([`Shared`]) is read seldom or counted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::LocalRuntime;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::auth::{DEFAULT_USER, Users};
+use super::client::Client;
+use super::connection::{CloseReason, Connection};
+use super::listener::TlsListener;
+use super::register::{About, Entry, Register};
+use crate::command::Commands;
+use crate::config::Limits;
+use crate::dispatch::Dispatch;
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::socket::{Socket, Stream};
+use crate::upstream::{Pool, Server, Ticketed};
+
+/// A client that does not finish its TLS handshake in this time is closed.
+const TLS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every worker is told at its start.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub limits: Limits,
+    pub upstream: Ticketed,
+    /// The database clients start in.
+    pub db: u32,
+    /// `reconnect = "off"`.
+    pub closes_clients_on_loss: bool,
+    pub logs_commands: bool,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) register: Register,
+    pub(super) users: Users,
+    pub(super) metrics: Metrics,
+    server: Arc<Server>,
+    pinned: Arc<Semaphore>,
+    tls: Option<TlsListener>,
+    ends: Vec<End>,
+}
+
+/// The acceptor's end of a worker.
+#[derive(Debug)]
+struct End {
+    orders: UnboundedSender<Message>,
+    clients: AtomicUsize,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+enum Message {
+    /// Serve this client.
+    Serve(Accepted),
+    /// Close the client of this number.
+    Kill(u64),
+    /// Finish what is in flight, then end.
+    Drain,
+}
+
+/// A client's socket on its way to a worker.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What a client has been told to do by somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Go on.
+    Serve,
+    /// Finish what is in flight, then close.
+    Close(CloseReason),
+    /// Close now.
+    Kill,
+}
+
+/// A client, as its worker sees it.
+#[derive(Debug)]
+pub(super) struct Handle {
+    outbox: Rc<Outbox>,
+    pub(super) order: Cell<Order>,
+}
+
+impl Handle {
+    fn give(&self, order: Order) {
+        self.order.set(order);
+        self.outbox.wake();
+    }
+}
+
+type Handles = Rc<RefCell<HashMap<u64, Rc<Handle>>>>;
+
+/// One thread's part.
+pub struct Worker {
+    index: usize,
+    pub(super) settings: Settings,
+    pub(super) commands: Commands,
+    pub(super) dispatch: Dispatch,
+    pub(super) shared: Arc<Shared>,
+    handles: Handles,
+}
+
+/// All workers, seen from the thread that accepts.
+pub struct Workers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        count: usize,
+        settings: &Settings,
+        server: Arc<Server>,
+        users: Users,
+        tls: Option<TlsListener>,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
+        let (ends, inboxes): (Vec<_>, Vec<_>) = (0..count)
+            .map(|_| {
+                let (orders, inbox) = unbounded_channel();
+                (End { orders, clients: AtomicUsize::new(0) }, inbox)
+            })
+            .unzip();
+        let pinned = Arc::new(Semaphore::new(settings.limits.pinned));
+        let shared = Arc::new(Shared { register: Register::default(), users, metrics, server, pinned, tls, ends });
+        let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
+            let (settings, shared) = (settings.clone(), Arc::clone(&shared));
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            thread.spawn(move || LocalRuntime::new().map(|runtime| runtime.block_on(run(index, settings, shared, inbox))))
+        });
+        let threads = threads.collect::<io::Result<_>>()?;
+        Ok(Self { shared, threads })
+    }
+
+    /// The server all workers use.
+    pub fn server(&self) -> &Server {
+        &self.shared.server
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Clients connected now.
+    pub fn clients(&self) -> usize {
+        self.shared.register.len()
+    }
+
+    /// Gives a client to the least loaded worker.
+    pub(super) fn serve(&self, accepted: Accepted) {
+        let ends = &self.shared.ends;
+        let least = ends.iter().min_by_key(|end| end.clients.load(Ordering::Relaxed)).expect("at least one worker");
+        least.clients.fetch_add(1, Ordering::Relaxed);
+        // A worker that has ended takes the socket with it: the client sees a close.
+        let _ = least.orders.send(Message::Serve(accepted));
+    }
+
+    /// A client was turned away before it had a worker.
+    pub(super) fn turned_away(&self, reason: CloseReason) {
+        self.shared.metrics.client.closed.add(reason.label());
+    }
+
+    /// Tells every worker to finish. Their threads end when their clients have gone.
+    pub fn drain(&self) {
+        for end in &self.shared.ends {
+            let _ = end.orders.send(Message::Drain);
+        }
+    }
+
+    /// Whether every thread has ended.
+    pub fn has_drained(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+}
+
+impl Shared {
+    /// Closes a client, of whatever worker.
+    pub(super) fn close(&self, entry: &Entry) {
+        if let Some(end) = self.ends.get(entry.worker) {
+            let _ = end.orders.send(Message::Kill(entry.id));
+        }
+    }
+}
+
+/// A worker's whole life.
+async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Message>) {
+    let handles = Handles::default();
+    let pool = Pool::new(Arc::clone(&shared.server), Arc::clone(&shared.pinned), settings.upstream.queue_timeout);
+    let on_loss: Rc<dyn Fn()> = match settings.closes_clients_on_loss {
+        true => {
+            let handles = Rc::clone(&handles);
+            Rc::new(move || close_all(&handles, CloseReason::UpstreamLost))
+        }
+        false => Rc::new(|| {}),
+    };
+    let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, settings.db, on_loss);
+    let worker = Rc::new(Worker { index, settings, commands: Commands::default(), dispatch, shared, handles });
+    let mut clients = Vec::new();
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Serve(accepted) => {
+                clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
+                clients.push(spawn_local(Rc::clone(&worker).serve(accepted)));
+            }
+            Message::Kill(id) => {
+                if let Some(handle) = worker.handles.borrow().get(&id) {
+                    handle.give(Order::Kill);
+                }
+            }
+            Message::Drain => break,
+        }
+    }
+    close_all(&worker.handles, CloseReason::Drain);
+    for client in clients {
+        let _ = client.await;
+    }
+}
+
+fn close_all(handles: &Handles, reason: CloseReason) {
+    for handle in handles.borrow().values() {
+        handle.give(Order::Close(reason));
+    }
+}
+
+impl Worker {
+    async fn serve(self: Rc<Self>, accepted: Accepted) {
+        let reason = match accepted.into_socket() {
+            Ok((socket, peer, local)) => self.serve_socket(socket, peer, local).await,
+            Err(_) => CloseReason::Io,
+        };
+        self.shared.ends[self.index].clients.fetch_sub(1, Ordering::Relaxed);
+        self.shared.metrics.client.closed.add(reason.label());
+    }
+
+    async fn serve_socket(self: &Rc<Self>, socket: Socket, peer: String, local: String) -> CloseReason {
+        let stream = match &self.shared.tls {
+            None => Stream::Plain(socket),
+            Some(tls) => match timeout(TLS_TIMEOUT, tls.accept(socket)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(_)) | Err(_) => return CloseReason::Tls,
+            },
+        };
+        let about = About { db: self.settings.db, user: DEFAULT_USER.to_owned(), ..About::default() };
+        let entry = self.shared.register.add(self.index, peer, local, about);
+        let outbox = Rc::new(Outbox::default());
+        let handle = Rc::new(Handle { outbox: Rc::clone(&outbox), order: Cell::new(Order::Serve) });
+        self.handles.borrow_mut().insert(entry.id, Rc::clone(&handle));
+        self.shared.metrics.client.accepted.increment(1);
+        self.shared.metrics.client.connections.increment(1.0);
+        debug!(client = entry.id, peer = entry.peer, "client connected");
+        let client = Client::new(Rc::clone(self), Arc::clone(&entry), outbox);
+        let reason = Connection::new(stream, client, handle).serve().await;
+        self.handles.borrow_mut().remove(&entry.id);
+        self.shared.register.remove(entry.id);
+        self.shared.metrics.client.connections.decrement(1.0);
+        debug!(client = entry.id, reason = reason.label(), "client gone");
+        reason
+    }
+}
+
+impl Accepted {
+    /// The socket on this thread's runtime, with its two addresses.
+    fn into_socket(self) -> io::Result<(Socket, String, String)> {
+        let (socket, peer, local) = match self {
+            Self::Tcp(tcp) => {
+                let (peer, local) = (tcp.peer_addr()?.to_string(), tcp.local_addr()?.to_string());
+                (Socket::Tcp(tokio::net::TcpStream::from_std(tcp)?), peer, local)
+            }
+            Self::Unix(unix) => {
+                let local = unix.local_addr()?;
+                let path = local.as_pathname().map_or(String::new(), |path| path.display().to_string());
+                // As Redis writes the peer of a Unix socket.
+                (Socket::Unix(tokio::net::UnixStream::from_std(unix)?), format!("{path}:0"), format!("{path}:0"))
+            }
+        };
+        socket.tune()?;
+        Ok((socket, peer, local))
+    }
+}

@@ -1,0 +1,169 @@
+//! What Prometheus is told.
+//!
+//! Every handle is made once, here, with its description; the code that counts holds the handle. Labels come
+//! from closed lists: no key, no address, no text of a client (G8).
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use metrics::{Counter, Gauge, Histogram, Recorder, counter, gauge, histogram};
+
+/// Every metric, by the part that moves it. Cloning shares the numbers.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    #[allow(missing_docs)]
+    pub client: ClientMetrics,
+    #[allow(missing_docs)]
+    pub upstream: UpstreamMetrics,
+}
+
+/// The clients' side.
+#[derive(Debug, Clone)]
+pub struct ClientMetrics {
+    /// Connected now.
+    pub connections: Gauge,
+    /// Connected ever.
+    pub accepted: Counter,
+    /// Gone, by reason.
+    pub closed: Labelled<&'static str>,
+    /// Requests by command, in the order of the command table; the last one counts all others.
+    pub requests: Vec<Counter>,
+    /// Bytes read.
+    pub received: Counter,
+    /// Bytes written.
+    pub sent: Counter,
+}
+
+/// The server's side.
+#[derive(Debug, Clone)]
+pub struct UpstreamMetrics {
+    /// Multiplexed connections that are ready.
+    pub lanes: Gauge,
+    /// Connections held by one client each.
+    pub pinned: Gauge,
+    /// Pins, by reason.
+    pub pins: Labelled<&'static str>,
+    /// Attempts to connect, by result.
+    pub connects: Labelled<&'static str>,
+    /// Multiplexed connections lost, by cause.
+    pub losses: Labelled<&'static str>,
+    /// From sending the oldest request of a burst to its reply.
+    pub round_trip: Histogram,
+    /// Requests answered as surely not executed.
+    pub not_executed: Counter,
+    /// Requests answered as perhaps executed.
+    pub unknown_outcome: Counter,
+    /// Reads sent again on a new connection.
+    pub resent: Counter,
+    /// Pushes nobody asked for.
+    pub unexpected_pushes: Counter,
+}
+
+/// A family of counters that differ in one label.
+#[derive(Debug, Clone)]
+pub struct Labelled<L> {
+    counters: HashMap<L, Counter>,
+}
+
+impl<L: Eq + Hash + Copy> Labelled<L> {
+    fn new(labels: impl IntoIterator<Item = L>, counter: impl Fn(L) -> Counter) -> Self {
+        Self { counters: labels.into_iter().map(|label| (label, counter(label))).collect() }
+    }
+
+    /// One more of `label`. A label that is not in the list is a mistake of ours, not counted.
+    pub fn add(&self, label: L) {
+        if let Some(counter) = self.counters.get(&label) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// Which labels a family has: known to floors above this one.
+#[derive(Debug, Clone, Default)]
+pub struct Labels {
+    /// Commands, in the order of their numbers.
+    pub commands: Vec<&'static str>,
+    /// Why an upstream connection is pinned.
+    pub pins: Vec<&'static str>,
+    /// Why clients go.
+    pub closes: Vec<&'static str>,
+}
+
+/// How an attempt to connect may end.
+const CONNECT_RESULTS: [&str; 11] =
+    ["ok", "io", "timeout", "closed", "loading", "replica", "refused", "auth", "tls", "not_redis", "file"];
+
+/// Why a multiplexed connection is lost.
+const LOSS_CAUSES: [&str; 4] = ["closed", "io", "desync", "stalled"];
+
+impl Metrics {
+    /// Makes every handle in `recorder`.
+    pub fn new(recorder: &dyn Recorder, labels: &Labels) -> Self {
+        metrics::with_local_recorder(recorder, || {
+            describe();
+            gauge!("cloakroom_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            Self { client: ClientMetrics::new(labels), upstream: UpstreamMetrics::new(labels) }
+        })
+    }
+}
+
+impl ClientMetrics {
+    fn new(labels: &Labels) -> Self {
+        let requests = labels.commands.iter().chain(&["other"]);
+        Self {
+            connections: gauge!("cloakroom_client_connections"),
+            accepted: counter!("cloakroom_client_connections_total"),
+            closed: Labelled::new(labels.closes.iter().copied(), |reason| {
+                counter!("cloakroom_client_disconnects_total", "reason" => reason)
+            }),
+            requests: requests.map(|command| counter!("cloakroom_requests_total", "command" => *command)).collect(),
+            received: counter!("cloakroom_client_received_bytes_total"),
+            sent: counter!("cloakroom_client_sent_bytes_total"),
+        }
+    }
+}
+
+impl UpstreamMetrics {
+    fn new(labels: &Labels) -> Self {
+        Self {
+            lanes: gauge!("cloakroom_upstream_connections", "kind" => "multiplexed"),
+            pinned: gauge!("cloakroom_upstream_connections", "kind" => "pinned"),
+            pins: Labelled::new(labels.pins.iter().copied(), |reason| {
+                counter!("cloakroom_pins_total", "reason" => reason)
+            }),
+            connects: Labelled::new(CONNECT_RESULTS, |result| {
+                counter!("cloakroom_upstream_connects_total", "result" => result)
+            }),
+            losses: Labelled::new(LOSS_CAUSES, |cause| counter!("cloakroom_upstream_losses_total", "cause" => cause)),
+            round_trip: histogram!("cloakroom_upstream_round_trip_seconds"),
+            not_executed: counter!("cloakroom_not_executed_total"),
+            unknown_outcome: counter!("cloakroom_unknown_outcome_total"),
+            resent: counter!("cloakroom_resent_reads_total"),
+            unexpected_pushes: counter!("cloakroom_unexpected_pushes_total"),
+        }
+    }
+}
+
+fn describe() {
+    use metrics::{describe_counter as count, describe_gauge as level, describe_histogram as spread};
+    level!("cloakroom_build_info", "Always 1; the version is a label.");
+    level!("cloakroom_client_connections", "Clients connected now.");
+    count!("cloakroom_client_connections_total", "Clients connected since the start.");
+    count!("cloakroom_client_disconnects_total", "Clients that have gone, by reason.");
+    count!("cloakroom_requests_total", "Requests by command, however they were answered.");
+    count!("cloakroom_client_received_bytes_total", "Bytes read from clients.");
+    count!("cloakroom_client_sent_bytes_total", "Bytes written to clients.");
+    level!("cloakroom_upstream_connections", "Connections to the server that are ready, by kind.");
+    count!("cloakroom_pins_total", "Upstream connections given to one client for a while, by reason.");
+    count!("cloakroom_upstream_connects_total", "Attempts to connect to the server, by result.");
+    count!("cloakroom_upstream_losses_total", "Multiplexed connections lost, by cause.");
+    spread!("cloakroom_upstream_round_trip_seconds", "From sending a request to its reply; one sample a read.");
+    count!("cloakroom_not_executed_total", "Requests answered as surely not executed.");
+    count!("cloakroom_unknown_outcome_total", "Requests answered as perhaps executed.");
+    count!("cloakroom_resent_reads_total", "Reads sent again after their connection was lost.");
+    count!("cloakroom_unexpected_pushes_total", "Pushes of the server nobody asked for.");
+}
+
+/// Bounds of the round trip's histogram, in seconds.
+pub const ROUND_TRIP_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];

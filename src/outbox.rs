@@ -1,0 +1,277 @@
+//! One client's replies, each waiting for its turn.
+//!
+//! Every request takes a slot when it is accepted; a reply may come for any slot, but leaves only behind all
+//! the slots before it. So a client gets one reply a request, in order, whoever answers (G2).
+//!
+//! ```text
+//!   slots:  [7 waiting] [8 parked: +OK] [9 waiting]      deliver(7, "$1 a")
+//!                                                         ──▶ ready: "$1 a" "+OK",  slots: [9 waiting]
+//! ```
+//!
+//! It stands below `upstream`, which fills it, and `downstream`, which empties it into the client's socket.
+//! Both live on one thread: plain cells, no locks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::resp::{convert, encode};
+
+/// The number of a request in its client's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot(u64);
+
+/// How a reply's bytes reach the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As they came.
+    AsIs,
+    /// RESP3 turned into RESP2.
+    Resp2,
+}
+
+/// A reply larger than this is handed over without a copy.
+const COPY_UP_TO: usize = 16 << 10;
+
+/// What an idle client's buffer may keep.
+const IDLE_CAPACITY: usize = 4 << 10;
+
+/// The replies of one client.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    state: RefCell<State>,
+    /// The client's task.
+    task: RefCell<Option<Waker>>,
+    /// The task is woken and has not run since.
+    is_woken: Cell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes whose turn has come, oldest first: large pieces, then the small ones behind them.
+    chunks: VecDeque<Bytes>,
+    tail: BytesMut,
+    /// Bytes in `chunks` and `tail`.
+    unread: usize,
+    /// Requests not wholly answered yet; the first one's number is `first`.
+    slots: VecDeque<Reply>,
+    first: u64,
+    /// Replies to requests from now on are thrown away (`CLIENT REPLY`).
+    is_muted: bool,
+    /// The client has gone, or a reply broke off in the middle.
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+enum Reply {
+    /// Not (wholly) here.
+    Waiting { is_muted: bool },
+    /// Here, and not its turn.
+    Parked(BytesMut),
+}
+
+impl Outbox {
+    /// Takes the next slot, for a request whose reply comes later.
+    pub fn reserve(&self) -> Slot {
+        let mut state = self.state.borrow_mut();
+        let slot = Slot(state.first + state.slots.len() as u64);
+        let is_muted = state.is_muted;
+        state.slots.push_back(Reply::Waiting { is_muted });
+        slot
+    }
+
+    /// Takes the next slot and fills it at once.
+    pub fn answer(&self, write: impl FnOnce(&mut BytesMut)) {
+        let mut state = self.state.borrow_mut();
+        match (state.is_muted, state.slots.is_empty()) {
+            (true, true) => {}
+            (true, false) => state.slots.push_back(Reply::Parked(BytesMut::new())),
+            (false, true) => state.append(write),
+            (false, false) => {
+                let mut parked = BytesMut::new();
+                write(&mut parked);
+                state.slots.push_back(Reply::Parked(parked));
+            }
+        }
+    }
+
+    /// The whole reply for a slot.
+    pub fn deliver(&self, slot: Slot, frame: &[u8], form: Form) {
+        self.fill(slot, |out| match form {
+            Form::AsIs => out.extend_from_slice(frame),
+            Form::Resp2 => convert::to_resp2(frame, out),
+        });
+    }
+
+    /// An error as the whole reply for a slot.
+    pub fn fail(&self, slot: Slot, text: &str) {
+        self.fill(slot, |out| encode::error(out, text));
+    }
+
+    /// A piece of the reply for a slot, which must be the oldest one; `is_last` ends it.
+    ///
+    /// For a reply too large to be held until it is whole.
+    pub fn deliver_part(&self, slot: Slot, bytes: Bytes, is_last: bool) {
+        let mut state = self.state.borrow_mut();
+        // Not the oldest: it belonged to a client that has closed.
+        if slot.0 != state.first {
+            return;
+        }
+        let is_muted = matches!(state.slots.front(), Some(Reply::Waiting { is_muted: true }));
+        if !is_muted {
+            state.append_bytes(bytes);
+        }
+        if is_last {
+            state.slots.pop_front();
+            state.first += 1;
+            state.release_parked();
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Bytes nobody asked for: a push, a message of a subscription.
+    pub fn push(&self, frame: &[u8]) {
+        self.state.borrow_mut().append(|out| out.extend_from_slice(frame));
+        self.wake();
+    }
+
+    /// The reply that has begun will never end: the client must be closed.
+    pub fn break_off(&self) {
+        self.state.borrow_mut().is_closed = true;
+        self.wake();
+    }
+
+    /// Throws away everything and whatever still comes: the client has gone.
+    pub fn close(&self) {
+        let mut state = self.state.borrow_mut();
+        *state = State { is_closed: true, first: state.first + state.slots.len() as u64, ..State::default() };
+    }
+
+    /// Whether replies have no way to the client any more.
+    pub fn is_closed(&self) -> bool {
+        self.state.borrow().is_closed
+    }
+
+    /// Whether replies to requests from now on are thrown away.
+    pub fn mute(&self, is_muted: bool) {
+        self.state.borrow_mut().is_muted = is_muted;
+    }
+
+    /// Requests not wholly answered.
+    pub fn in_flight(&self) -> usize {
+        self.state.borrow().slots.len()
+    }
+
+    /// Bytes the client has not taken.
+    pub fn unread(&self) -> usize {
+        self.state.borrow().unread
+    }
+
+    /// Shows `write` the oldest bytes; it says how many of them it took.
+    pub fn take<E>(&self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<(), E> {
+        let mut state = self.state.borrow_mut();
+        let taken = write(state.chunks.front().map_or(&state.tail[..], |chunk| chunk))?;
+        state.advance(taken);
+        Ok(())
+    }
+
+    /// Remembers the client's task; from now on a delivery wakes it.
+    pub fn register(&self, context: &Context<'_>) {
+        self.is_woken.set(false);
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *task = Some(context.waker().clone());
+        }
+    }
+
+    /// Wakes the client's task, once until it has run.
+    pub fn wake(&self) {
+        if !self.is_woken.replace(true)
+            && let Some(waker) = self.task.borrow().as_ref()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn fill(&self, slot: Slot, write: impl FnOnce(&mut BytesMut)) {
+        let mut state = self.state.borrow_mut();
+        // A slot before `first` belonged to a client that has closed: its reply is orphaned.
+        let Some(index) = slot.0.checked_sub(state.first).map(|index| index as usize) else { return };
+        let Some(Reply::Waiting { is_muted }) = state.slots.get(index) else { return };
+        let is_muted = *is_muted;
+        if index > 0 {
+            let mut parked = BytesMut::new();
+            if !is_muted {
+                write(&mut parked);
+            }
+            state.slots[index] = Reply::Parked(parked);
+            return;
+        }
+        if !is_muted {
+            state.append(write);
+        }
+        state.slots.pop_front();
+        state.first += 1;
+        state.release_parked();
+        drop(state);
+        self.wake();
+    }
+}
+
+impl State {
+    fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        if self.is_closed {
+            return;
+        }
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.unread += self.tail.len() - before;
+    }
+
+    fn append_bytes(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPY_UP_TO {
+            return self.append(|out| out.extend_from_slice(&bytes));
+        }
+        if self.is_closed {
+            return;
+        }
+        self.unread += bytes.len();
+        if !self.tail.is_empty() {
+            self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+        self.chunks.push_back(bytes);
+    }
+
+    fn release_parked(&mut self) {
+        while let Some(Reply::Parked(_)) = self.slots.front() {
+            let Some(Reply::Parked(parked)) = self.slots.pop_front() else { unreachable!("just seen") };
+            self.first += 1;
+            self.append_bytes(parked.freeze());
+        }
+    }
+
+    fn advance(&mut self, taken: usize) {
+        self.unread -= taken;
+        if let Some(chunk) = self.chunks.front_mut() {
+            chunk.advance(taken);
+            if chunk.is_empty() {
+                self.chunks.pop_front();
+            }
+            return;
+        }
+        self.tail.advance(taken);
+        if self.tail.is_empty() {
+            // A burst must not leave its memory with an idle client.
+            match self.tail.capacity() > COPY_UP_TO * 4 {
+                true => self.tail = BytesMut::with_capacity(IDLE_CAPACITY),
+                false => self.tail.clear(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

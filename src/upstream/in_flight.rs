@@ -1,0 +1,257 @@
+//! The requests of one multiplexed connection: waiting, sent, answered.
+//!
+//! The server answers in order, so pairing a reply with its request needs only a queue. A request enters it
+//! *before* its first byte is written and leaves it with its reply, whatever has become of its client: a
+//! client that goes leaves its ticket, and the orphaned reply is discarded in its turn (G2,
+//! `research/reliability.md`, section 4).
+//!
+//! ```text
+//!  bytes    [GET a][SET b 1][GET c][GET d]      the requests themselves are kept until answered:
+//!                            ▲ written          what was not wholly written surely did not run
+//!  tickets  [ 0 ] [  1    ] [ 2  ] [ 3  ]
+//! ```
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::{NOT_EXECUTED, UNKNOWN_OUTCOME};
+use crate::command::Effect;
+use crate::outbox::{Form, Outbox, Slot};
+
+/// How often a read whose connection was lost is sent again.
+const MAX_TRIES: u8 = 2;
+
+/// Whom a reply is for.
+#[derive(Debug)]
+pub(super) struct Recipient {
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) slot: Slot,
+    pub(super) form: Form,
+}
+
+/// One request.
+#[derive(Debug)]
+struct Ticket {
+    /// `None` once the client was answered without waiting for the server.
+    recipient: Option<Recipient>,
+    len: usize,
+    effect: Effect,
+    /// When its present wait began: to be sent, or to be answered.
+    since: Instant,
+    /// How often it was sent on a connection that was then lost.
+    tries: u8,
+}
+
+/// Why a connection is not understood any more and must be thrown away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Desync {
+    #[error("a reply nobody was waiting for")]
+    Unasked,
+    #[error("the server has forgotten who we are (NOAUTH)")]
+    NoAuth,
+}
+
+/// How requests ended that the server did not answer.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Endings {
+    pub(super) not_executed: u64,
+    pub(super) unknown: u64,
+    /// Reads that will be sent again.
+    pub(super) kept: u64,
+}
+
+/// What to do with requests when their connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnLoss {
+    /// Those that surely did not run, and reads, wait for the next connection.
+    Keep,
+    /// Every request is answered with an error.
+    Fail,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    bytes: BytesMut,
+    written: usize,
+    tickets: VecDeque<Ticket>,
+    /// How many of the oldest tickets have no recipient any more.
+    given_up: usize,
+    /// The oldest ticket's reply has begun to reach its client.
+    is_answering: bool,
+}
+
+impl InFlight {
+    pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, effect: Effect, now: Instant) {
+        self.bytes.extend_from_slice(request);
+        self.tickets.push_back(Ticket {
+            recipient: Some(recipient),
+            len: request.len(),
+            effect,
+            since: now,
+            tries: 0,
+        });
+    }
+
+    /// Bytes held, waiting or sent.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    /// What the socket has not taken yet.
+    pub(super) fn unwritten(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    pub(super) fn wrote(&mut self, len: usize) {
+        self.written += len;
+    }
+
+    /// How long the oldest request has been waiting.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.tickets.front().map(|ticket| now.saturating_duration_since(ticket.since))
+    }
+
+    /// The oldest request is answered by `frame`.
+    pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool) -> Result<(), Desync> {
+        if frame.starts_with(b"-NOAUTH") {
+            return Err(Desync::NoAuth);
+        }
+        let Some(Recipient { outbox, slot, form }) = self.pop()? else { return Ok(()) };
+        outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
+        Ok(())
+    }
+
+    /// A piece of the reply to the oldest request.
+    pub(super) fn answer_piece(&mut self, bytes: Bytes, is_last: bool) -> Result<(), Desync> {
+        if is_last {
+            self.is_answering = false;
+            if let Some(Recipient { outbox, slot, .. }) = self.pop()? {
+                outbox.deliver_part(slot, bytes, true);
+            }
+            return Ok(());
+        }
+        let front = self.tickets.front().filter(|ticket| ticket.len <= self.written).ok_or(Desync::Unasked)?;
+        if let Some(Recipient { outbox, slot, .. }) = &front.recipient {
+            outbox.deliver_part(*slot, bytes, false);
+        }
+        self.is_answering = true;
+        Ok(())
+    }
+
+    /// Removes the oldest request; it must have been wholly written.
+    fn pop(&mut self) -> Result<Option<Recipient>, Desync> {
+        let Some(ticket) = self.tickets.pop_front_if(|ticket| ticket.len <= self.written) else {
+            return Err(Desync::Unasked);
+        };
+        self.bytes.advance(ticket.len);
+        self.written -= ticket.len;
+        if self.bytes.is_empty() {
+            self.bytes.clear();
+        }
+        self.given_up = self.given_up.saturating_sub(1);
+        Ok(ticket.recipient)
+    }
+
+    /// The connection is lost: answers what must be answered, keeps what may be sent again.
+    ///
+    /// The first version of the truth table: what was not wholly written, and reads, surely change nothing
+    /// when they are sent again; everything else may have run.
+    pub(super) fn lose(&mut self, on_loss: OnLoss, now: Instant) -> Endings {
+        let mut endings = Endings::default();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut written = std::mem::take(&mut self.written);
+        let was_answering = std::mem::take(&mut self.is_answering);
+        self.given_up = 0;
+        for (index, mut ticket) in std::mem::take(&mut self.tickets).into_iter().enumerate() {
+            let request = bytes.split_to(ticket.len);
+            let is_sent = ticket.len <= written;
+            written = written.saturating_sub(ticket.len);
+            let Some(Recipient { outbox, slot, .. }) = &ticket.recipient else { continue };
+            // Nobody would hear what this read finds.
+            if outbox.is_closed() && ticket.effect == Effect::Read {
+                continue;
+            }
+            if index == 0 && was_answering {
+                outbox.break_off();
+                continue;
+            }
+            let is_harmless = !is_sent || ticket.effect == Effect::Read;
+            let may_wait = on_loss == OnLoss::Keep && is_harmless && ticket.tries < MAX_TRIES;
+            if may_wait {
+                ticket.tries += u8::from(is_sent);
+                ticket.since = now;
+                endings.kept += 1;
+                self.bytes.extend_from_slice(&request);
+                self.tickets.push_back(ticket);
+            } else if is_harmless {
+                endings.not_executed += 1;
+                outbox.fail(*slot, NOT_EXECUTED);
+            } else {
+                endings.unknown += 1;
+                outbox.fail(*slot, UNKNOWN_OUTCOME);
+            }
+        }
+        endings
+    }
+
+    /// A connection is there: the wait for a reply begins.
+    pub(super) fn restart_clocks(&mut self, now: Instant) {
+        self.tickets.iter_mut().for_each(|ticket| ticket.since = now);
+    }
+
+    /// Answers the requests that have waited longer than `queue_timeout` to be sent, and forgets them.
+    pub(super) fn expire_unsent(&mut self, queue_timeout: Duration, now: Instant) -> Endings {
+        let mut endings = Endings::default();
+        while let Some(ticket) = self.tickets.pop_front_if(|ticket| ticket.since + queue_timeout <= now) {
+            self.bytes.advance(ticket.len);
+            if let Some(Recipient { outbox, slot, .. }) = ticket.recipient {
+                endings.not_executed += 1;
+                outbox.fail(slot, NOT_EXECUTED);
+            }
+        }
+        endings
+    }
+
+    /// Answers the requests that have waited longer than `reply_timeout`. Their tickets stay: the late reply
+    /// is discarded in its turn.
+    pub(super) fn expire_sent(&mut self, reply_timeout: Duration, now: Instant) -> Endings {
+        let mut endings = Endings::default();
+        while let Some(ticket) = self.tickets.get_mut(self.given_up) {
+            if ticket.since + reply_timeout > now {
+                break;
+            }
+            self.given_up += 1;
+            let is_oldest = self.given_up == 1;
+            let Some(Recipient { outbox, slot, .. }) = ticket.recipient.take() else { continue };
+            if is_oldest && self.is_answering {
+                outbox.break_off();
+            } else if ticket.effect == Effect::Read {
+                endings.not_executed += 1;
+                outbox.fail(slot, NOT_EXECUTED);
+            } else {
+                endings.unknown += 1;
+                outbox.fail(slot, UNKNOWN_OUTCOME);
+            }
+        }
+        endings
+    }
+
+    /// When the next request will have waited for `timeout`, or the oldest given-up one for `stall` longer.
+    pub(super) fn next_expiry(&self, timeout: Duration, stall: Duration) -> Option<Instant> {
+        let oldest = self.tickets.front().filter(|_| self.given_up > 0).map(|ticket| ticket.since + timeout + stall);
+        let next = self.tickets.get(self.given_up).map(|ticket| ticket.since + timeout);
+        oldest.into_iter().chain(next).min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Bench {
+    queue: InFlight,
+    client: Rc<Outbox>,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { queue: InFlight::default(), client: Rc::default(), now: Instant::now() }
+    }
+
+    fn ask(&mut self, request: &[u8], effect: Effect) {
+        let recipient = Recipient { outbox: self.client.clone(), slot: self.client.reserve(), form: Form::AsIs };
+        self.queue.push(request, recipient, effect, self.now);
+    }
+
+    fn write_all(&mut self) {
+        self.queue.wrote(self.queue.unwritten().len());
+    }
+
+    fn heard(&self) -> String {
+        let mut all = Vec::new();
+        while self.client.unread() > 0 {
+            let _: Result<(), ()> = self.client.take(|bytes| {
+                all.extend_from_slice(bytes);
+                Ok(bytes.len())
+            });
+        }
+        String::from_utf8(all).expect("text")
+    }
+}
+
+fn unknown() -> String {
+    format!("-{UNKNOWN_OUTCOME}\r\n")
+}
+
+fn not_executed() -> String {
+    format!("-{NOT_EXECUTED}\r\n")
+}
+
+#[test]
+fn a_reply_answers_the_oldest_request() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    bench.ask(b"GET b", Effect::Read);
+    bench.write_all();
+    assert_eq!(bench.queue.answer(b"+a\r\n", false), Ok(()));
+    assert_eq!(bench.queue.answer(b"+b\r\n", false), Ok(()));
+    assert_eq!(bench.heard(), "+a\r\n+b\r\n");
+    assert!(bench.queue.is_empty() && bench.queue.size() == 0);
+}
+
+#[test]
+fn a_reply_nobody_waits_for_is_no_reply_to_somebody_else() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.queue.answer(b"+x\r\n", false), Err(Desync::Unasked));
+    bench.ask(b"GET a", Effect::Read);
+    assert_eq!(bench.queue.answer(b"+x\r\n", false), Err(Desync::Unasked), "not sent yet");
+    bench.queue.wrote(3);
+    assert_eq!(bench.queue.answer(b"+x\r\n", false), Err(Desync::Unasked), "not wholly sent");
+    assert_eq!(bench.heard(), "");
+}
+
+#[test]
+fn a_lost_write_that_was_sent_is_never_sent_again() {
+    let mut bench = Bench::new();
+    bench.ask(b"INCR a", Effect::Write);
+    bench.ask(b"GET b", Effect::Read);
+    bench.ask(b"INCR c", Effect::Write);
+    bench.queue.wrote(6 + 5 + 3);
+    let endings = bench.queue.lose(OnLoss::Keep, bench.now);
+    assert_eq!(endings, Endings { not_executed: 0, unknown: 1, kept: 2 });
+    assert_eq!(bench.queue.unwritten(), b"GET bINCR c", "the read, and the write that was not wholly sent");
+    bench.write_all();
+    bench.queue.answer(b"+b\r\n", false).expect("asked");
+    bench.queue.answer(b":1\r\n", false).expect("asked");
+    assert_eq!(bench.heard(), format!("{}+b\r\n:1\r\n", unknown()));
+}
+
+#[test]
+fn a_read_is_sent_again_twice_at_most() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    for _ in 0..2 {
+        bench.write_all();
+        assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now).kept, 1);
+    }
+    bench.write_all();
+    assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now).not_executed, 1);
+    assert_eq!(bench.heard(), not_executed());
+}
+
+#[test]
+fn with_reconnect_off_everything_is_answered_at_once() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    bench.ask(b"INCR a", Effect::Write);
+    bench.write_all();
+    bench.ask(b"INCR b", Effect::Write);
+    let endings = bench.queue.lose(OnLoss::Fail, bench.now);
+    assert_eq!(endings, Endings { not_executed: 2, unknown: 1, kept: 0 });
+    assert!(bench.queue.is_empty());
+}
+
+#[test]
+fn an_unsent_request_waits_no_longer_than_the_queue_timeout() {
+    let mut bench = Bench::new();
+    bench.ask(b"INCR a", Effect::Write);
+    bench.now += SECOND;
+    bench.ask(b"INCR b", Effect::Write);
+    assert_eq!(bench.queue.expire_unsent(2 * SECOND, bench.now + SECOND).not_executed, 1);
+    assert_eq!(bench.heard(), not_executed());
+    assert_eq!(bench.queue.unwritten(), b"INCR b");
+}
+
+#[test]
+fn a_late_reply_is_discarded_in_its_turn() {
+    let mut bench = Bench::new();
+    bench.ask(b"INCR a", Effect::Write);
+    bench.ask(b"GET b", Effect::Read);
+    bench.write_all();
+    assert_eq!(bench.queue.expire_sent(SECOND, bench.now), Endings::default());
+    bench.now += SECOND;
+    assert_eq!(bench.queue.expire_sent(SECOND, bench.now), Endings { not_executed: 1, unknown: 1, kept: 0 });
+    bench.ask(b"GET c", Effect::Read);
+    bench.write_all();
+    for reply in ["+late a\r\n", "+late b\r\n", "+c\r\n"] {
+        bench.queue.answer(reply.as_bytes(), false).expect("its ticket stayed");
+    }
+    assert_eq!(bench.heard(), format!("{}{}+c\r\n", unknown(), not_executed()));
+}
+
+#[test]
+fn the_reply_of_a_client_that_has_gone_reaches_nobody() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    bench.client.close();
+    bench.client = Rc::default();
+    bench.ask(b"GET b", Effect::Read);
+    bench.write_all();
+    bench.queue.answer(b"+a\r\n", false).expect("its ticket stayed");
+    bench.queue.answer(b"+b\r\n", false).expect("asked");
+    assert_eq!(bench.heard(), "+b\r\n");
+}
+
+#[test]
+fn a_reply_that_breaks_off_in_the_middle_closes_its_client() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    bench.write_all();
+    bench.queue.answer_piece(Bytes::from_static(b"$100\r\nxx"), false).expect("asked");
+    bench.queue.lose(OnLoss::Keep, bench.now);
+    assert!(bench.client.is_closed());
+    assert!(bench.queue.is_empty());
+}
+
+#[test]
+fn the_servers_noauth_never_reaches_a_client() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    bench.write_all();
+    assert_eq!(bench.queue.answer(b"-NOAUTH Authentication required.\r\n", false), Err(Desync::NoAuth));
+    assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now).kept, 1);
+}

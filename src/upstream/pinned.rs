@@ -1,0 +1,257 @@
+//! Upstream connections held by one client for a while.
+//!
+//! A connection goes back to the pool only when it is provably clean: `RESET` was answered `+RESET`, and the
+//! handshake that follows passed every check, its nonce included. Whatever a client left behind (`MULTI`,
+//! `WATCH`, a subscription, another database) is gone then; a connection that cannot prove it is closed.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::error::ConnectError;
+use super::handshake;
+use super::replies::{Item, Replies};
+use super::server::Server;
+use super::{Kind, UNKNOWN_OUTCOME};
+use crate::backoff::Backoff;
+use crate::resp::decode;
+use crate::resp::scan::ScanError;
+use crate::socket::Stream;
+
+/// Clean connections a worker keeps.
+const KEEP_IDLE: usize = 8;
+
+/// The longest a check-in may take before the connection is closed instead.
+const CHECK_IN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection with a single client.
+#[derive(Debug)]
+pub struct Pinned {
+    kind: Kind,
+    stream: Stream,
+    replies: Replies,
+    unwritten: BytesMut,
+    _permit: OwnedSemaphorePermit,
+    /// Counts it while it is held by a client.
+    _gauge: Held,
+}
+
+/// Counts connections held by clients.
+#[derive(Debug)]
+struct Held(metrics::Gauge);
+
+impl Held {
+    fn new(gauge: &metrics::Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// Why a pinned connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum PinnedLoss {
+    #[error("the server closed the connection")]
+    #[allow(missing_docs)]
+    Closed,
+    #[error("{0}")]
+    #[allow(missing_docs)]
+    Io(#[from] io::Error),
+    /// Its bytes are not understood any more.
+    #[error("{0}")]
+    Bytes(#[from] ScanError),
+}
+
+impl Pinned {
+    /// The protocol its replies are in, and the database it started in.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Queues a request.
+    pub fn send(&mut self, request: &[u8]) {
+        self.unwritten.extend_from_slice(request);
+    }
+
+    /// Bytes the socket has not taken.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
+    /// Writes what is queued, as far as the socket takes it.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), PinnedLoss> {
+        while !self.unwritten.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.unwritten) {
+                Poll::Ready(Ok(0)) => return Err(PinnedLoss::Closed),
+                Poll::Ready(Ok(len)) => self.unwritten.advance(len),
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Reads once more; afterwards [`Pinned::next`] may have something.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PinnedLoss>> {
+        self.replies.poll_read(&mut self.stream, cx).map(|read| match read? {
+            0 => Err(PinnedLoss::Closed),
+            _ => Ok(()),
+        })
+    }
+
+    /// The next reply, push, or piece of a reply that is here.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub fn next(&mut self) -> Result<Option<Item<'_>>, PinnedLoss> {
+        Ok(self.replies.next()?)
+    }
+
+    /// Whether the socket is open and silent, as an idle one must be.
+    fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        !self.replies.is_within_reply() && self.replies.poll_read(&mut self.stream, &mut cx).is_pending()
+    }
+
+    /// Proves the connection clean, and makes it ready again.
+    async fn reset(&mut self, server: &Server) -> Result<(), ConnectError> {
+        if self.replies.is_within_reply() || !self.unwritten.is_empty() {
+            return Err(ConnectError::Closed);
+        }
+        self.stream.write_all(b"*1\r\n$5\r\nRESET\r\n").await.map_err(ConnectError::of_io)?;
+        self.stream.flush().await.map_err(ConnectError::of_io)?;
+        let mut buf = BytesMut::new();
+        let answer = handshake::reply(&mut self.stream, &mut buf, "RESET").await?;
+        if decode::text(&answer) != Some(b"RESET") || !buf.is_empty() {
+            return Err(ConnectError::NotRedis("RESET was not answered with RESET alone".to_owned()));
+        }
+        let (_, rest) = server.introduce(self.kind, &mut self.stream).await?;
+        self.replies = Replies::new(rest);
+        Ok(())
+    }
+}
+
+/// Why no connection could be checked out. Nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// All of `limits.pinned` are in use, and stayed so for `queue_timeout`.
+    #[error("LOADING no upstream connection free; command not executed")]
+    Exhausted,
+    /// The server is away.
+    #[error("{}", super::NOT_EXECUTED)]
+    Unavailable,
+}
+
+/// One worker's clean connections, within the bound all workers share.
+#[derive(Debug)]
+pub struct Pool {
+    server: Arc<Server>,
+    permits: Arc<Semaphore>,
+    idle: RefCell<Vec<Pinned>>,
+    queue_timeout: Duration,
+}
+
+impl Pool {
+    /// An empty pool; `permits` bounds the connections of all pools that share it.
+    pub fn new(server: Arc<Server>, permits: Arc<Semaphore>, queue_timeout: Duration) -> Rc<Self> {
+        Rc::new(Self { server, permits, idle: RefCell::default(), queue_timeout })
+    }
+
+    /// What a client is told when a pinned connection is lost under a request that was sent.
+    pub const LOST: &'static str = UNKNOWN_OUTCOME;
+
+    /// Takes a clean connection out of the pool, or opens one, waiting up to `queue_timeout`.
+    ///
+    /// # Cancel safety
+    /// Dropping this gives back what it had.
+    pub async fn check_out(&self, kind: Kind) -> Result<Pinned, PinError> {
+        if let Some(pinned) = self.take_idle(kind) {
+            return Ok(pinned);
+        }
+        let deadline = Instant::now() + self.queue_timeout;
+        let permit = timeout_at(deadline, self.permit()).await.map_err(|_| PinError::Exhausted)?;
+        let mut backoff = Backoff::default();
+        let attempts = async {
+            loop {
+                if self.server.is_known_to_be_down(Instant::now()) {
+                    return None;
+                }
+                match self.server.connect(kind).await {
+                    Ok(established) => return Some(established),
+                    Err(error) if error.is_configuration() => return None,
+                    Err(_) => sleep(backoff.next(fastrand::f64())).await,
+                }
+            }
+        };
+        let established = timeout_at(deadline, attempts).await.ok().flatten().ok_or(PinError::Unavailable)?;
+        Ok(Pinned {
+            kind,
+            stream: established.stream,
+            replies: Replies::new(established.rest),
+            unwritten: BytesMut::new(),
+            _permit: permit,
+            _gauge: Held::new(&self.server.metrics.pinned),
+        })
+    }
+
+    /// Gives a connection back: it is proven clean in the background, or closed.
+    pub fn check_in(self: &Rc<Self>, mut pinned: Pinned) {
+        if self.idle.borrow().len() >= KEEP_IDLE {
+            return;
+        }
+        let pool = Rc::clone(self);
+        spawn_local(async move {
+            if let Ok(Ok(())) = timeout(CHECK_IN_TIMEOUT, pinned.reset(&pool.server)).await {
+                let mut idle = pool.idle.borrow_mut();
+                if idle.len() < KEEP_IDLE {
+                    idle.push(pinned);
+                }
+            }
+        });
+    }
+
+    fn take_idle(&self, kind: Kind) -> Option<Pinned> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(index) = idle.iter().rposition(|pinned| pinned.kind == kind) {
+            let mut pinned = idle.swap_remove(index);
+            // One the server has closed meanwhile is dropped here.
+            if pinned.is_quiet() {
+                return Some(pinned);
+            }
+        }
+        None
+    }
+
+    /// The right to one more connection; an idle one of another kind gives up its own.
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return permit;
+        }
+        self.idle.borrow_mut().pop();
+        self.permits.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+}

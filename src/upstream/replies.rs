@@ -1,0 +1,153 @@
+//! From the bytes of an upstream connection to its replies.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
+
+use crate::resp::scan::{Limits, Scan, ScanError, large_bulk};
+
+/// Strings from this size on are passed on as they come in, not held until they are whole.
+const IN_PIECES_FROM: usize = 64 << 10;
+
+/// Room made for each read.
+const READ: usize = 32 << 10;
+
+/// The next thing an upstream connection said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A complete frame.
+    Frame {
+        #[allow(missing_docs)]
+        frame: &'a [u8],
+        /// Whether a RESP2 client could not read it as it is.
+        is_resp3: bool,
+    },
+    /// A piece of a long string, header and line end included.
+    Piece {
+        #[allow(missing_docs)]
+        bytes: Bytes,
+        /// Whether the string ends with it.
+        is_last: bool,
+    },
+}
+
+/// Cuts a connection's bytes into replies.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    buf: BytesMut,
+    /// Bytes of `buf` already given out.
+    given: usize,
+    scan: Scan,
+    /// Bytes of the long string under way still to come.
+    left: usize,
+}
+
+impl Replies {
+    /// Starts with bytes that came with the handshake.
+    pub(super) fn new(buf: BytesMut) -> Self {
+        Self { buf, ..Self::default() }
+    }
+
+    /// Reads once. `Ok(0)` is the end of the stream.
+    pub(super) fn poll_read(&mut self, stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.forget_given();
+        self.buf.reserve(READ);
+        poll_read_buf(Pin::new(stream), cx, &mut self.buf)
+    }
+
+    /// The next reply, or piece of one, that is here.
+    ///
+    /// # Errors
+    /// [`ScanError`]: the connection is not understood any more, and must be thrown away.
+    pub(super) fn next(&mut self) -> Result<Option<Item<'_>>, ScanError> {
+        if self.left > 0 {
+            return self.piece();
+        }
+        let bytes = &self.buf[self.given..];
+        if let Some(found) = self.scan.advance(bytes, &Limits::REPLY)? {
+            let start = self.given;
+            self.given += found.len;
+            return Ok(Some(Item::Frame { frame: &self.buf[start..self.given], is_resp3: found.resp3 }));
+        }
+        if let Some(len) = large_bulk(bytes, IN_PIECES_FROM, &Limits::REPLY) {
+            self.scan = Scan::new();
+            self.left = len;
+            return self.piece();
+        }
+        self.forget_given();
+        Ok(None)
+    }
+
+    /// Whether a reply has begun and not ended.
+    pub(super) fn is_within_reply(&self) -> bool {
+        self.left > 0 || self.buf.len() > self.given
+    }
+
+    fn piece(&mut self) -> Result<Option<Item<'static>>, ScanError> {
+        self.forget_given();
+        let bytes = self.buf.split_to(self.buf.len().min(self.left)).freeze();
+        let Some(&last) = bytes.last() else { return Ok(None) };
+        self.left -= bytes.len();
+        match self.left == 0 && last != b'\n' {
+            true => Err(ScanError::Crlf),
+            false => Ok(Some(Item::Piece { is_last: self.left == 0, bytes })),
+        }
+    }
+
+    fn forget_given(&mut self) {
+        if self.given == self.buf.len() {
+            self.buf.clear();
+        } else if self.given > 0 {
+            bytes::Buf::advance(&mut self.buf, self.given);
+        }
+        self.given = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replies(bytes: &[u8]) -> Replies {
+        Replies::new(BytesMut::from(bytes))
+    }
+
+    #[test]
+    fn whole_replies_come_out_one_by_one() {
+        let mut replies = replies(b"+OK\r\n_\r\n$1\r\n");
+        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"+OK\r\n", is_resp3: false })));
+        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"_\r\n", is_resp3: true })));
+        assert_eq!(replies.next(), Ok(None));
+        assert!(replies.is_within_reply());
+        replies.buf.extend_from_slice(b"a\r\n");
+        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"$1\r\na\r\n", is_resp3: false })));
+        assert!(!replies.is_within_reply());
+    }
+
+    #[test]
+    fn a_long_string_comes_in_pieces_and_the_next_reply_after_it() {
+        let body = vec![b'x'; 100_000];
+        let mut replies = replies(b"$100000\r\nxxx");
+        let mut seen = Vec::new();
+        let mut rest = [&body[3..], b"\r\n+OK\r\n"].concat();
+        loop {
+            match replies.next().expect("well formed") {
+                Some(Item::Piece { bytes, is_last }) => {
+                    seen.extend_from_slice(&bytes);
+                    if is_last {
+                        break;
+                    }
+                }
+                Some(Item::Frame { .. }) => panic!("the string is not over"),
+                None => replies.buf.extend_from_slice(&rest.drain(..rest.len().min(40_000)).collect::<Vec<_>>()),
+            }
+        }
+        assert_eq!(seen, [b"$100000\r\n", &body[..], b"\r\n"].concat());
+        replies.buf.extend_from_slice(&rest);
+        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"+OK\r\n", is_resp3: false })));
+    }
+}

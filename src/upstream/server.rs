@@ -1,0 +1,217 @@
+//! What all workers share about the server.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use secrecy::SecretString;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use super::Kind;
+use super::dial::Dial;
+use super::error::ConnectError;
+use super::handshake::{Identity, Introduction};
+use crate::metrics::UpstreamMetrics;
+use crate::socket::Stream;
+
+/// Handshakes under way at a time: a server that comes back is not met by a herd.
+const HANDSHAKES: usize = 2;
+
+/// How long a wrong password or certificate is left alone.
+const HOLD_OFF: Duration = Duration::from_secs(30);
+
+/// Where the server's password comes from.
+#[derive(Debug, Clone)]
+pub enum Password {
+    /// There is none.
+    None,
+    /// From the configuration or the environment.
+    Inline(SecretString),
+    /// From a file, read again for every handshake: a rotated password needs no restart.
+    File(PathBuf),
+}
+
+impl Password {
+    /// Whether it can be read now.
+    ///
+    /// # Errors
+    /// A sentence for the operator that names the file.
+    pub fn check(&self) -> Result<(), String> {
+        self.read().map(drop)
+    }
+
+    fn read(&self) -> Result<Option<SecretString>, String> {
+        let path = match self {
+            Self::None => return Ok(None),
+            Self::Inline(password) => return Ok(Some(password.clone())),
+            Self::File(path) => path,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        match text.lines().next().unwrap_or_default() {
+            "" => Err(format!("{}: its first line is empty", path.display())),
+            password => Ok(Some(SecretString::from(password))),
+        }
+    }
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Server {
+    dial: Dial,
+    username: String,
+    password: Password,
+    name: String,
+    queue_timeout: Duration,
+    handshakes: Semaphore,
+    state: Mutex<State>,
+    ready_workers: AtomicUsize,
+    pub(super) metrics: UpstreamMetrics,
+}
+
+/// What was last seen. The lock guards these fields for a few lines at a time, never across an `await`.
+#[derive(Debug, Default)]
+struct State {
+    identity: Option<Identity>,
+    /// Since when no connection could be made.
+    away_since: Option<Instant>,
+    /// The last failure, so that each is logged once.
+    trouble: Option<String>,
+    /// No attempt before this: the failure is one of configuration.
+    hold_until: Option<Instant>,
+}
+
+/// A connection that is ready.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) stream: Stream,
+    /// Bytes that came behind the handshake.
+    pub(super) rest: BytesMut,
+}
+
+impl Server {
+    /// A server nobody has connected to yet.
+    pub fn new(
+        dial: Dial,
+        username: String,
+        password: Password,
+        name: String,
+        queue_timeout: Duration,
+        metrics: UpstreamMetrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            dial,
+            username,
+            password,
+            name,
+            queue_timeout,
+            handshakes: Semaphore::new(HANDSHAKES),
+            state: Mutex::default(),
+            ready_workers: AtomicUsize::new(0),
+            metrics,
+        })
+    }
+
+    /// What the server last said of itself, if it was ever reached.
+    pub fn identity(&self) -> Option<Identity> {
+        self.state().identity.clone()
+    }
+
+    /// Workers whose first connection is ready.
+    pub fn ready_workers(&self) -> usize {
+        self.ready_workers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn worker_is_ready(&self, is_ready: bool) {
+        match is_ready {
+            true => self.ready_workers.fetch_add(1, Ordering::Relaxed),
+            false => self.ready_workers.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether waiting for the server is useless: it has been away for longer than a request may wait, or
+    /// somebody must change something first. Requests then fail at once.
+    pub(super) fn is_known_to_be_down(&self, now: Instant) -> bool {
+        let state = self.state();
+        state.hold_until.is_some() || state.away_since.is_some_and(|since| since + self.queue_timeout < now)
+    }
+
+    /// When the next attempt may be made.
+    pub(super) fn next_attempt(&self, now: Instant) -> Instant {
+        self.state().hold_until.map_or(now, |until| until.max(now))
+    }
+
+    /// A connection was lost: from now on the server counts as away, until one is made.
+    pub(super) fn lost(&self, now: Instant) {
+        self.state().away_since.get_or_insert(now);
+    }
+
+    /// Opens a connection and makes it ready.
+    ///
+    /// # Errors
+    /// Why there is none; it is logged here, once until it changes.
+    ///
+    /// # Cancel safety
+    /// Dropping this closes whatever was opened.
+    pub(super) async fn connect(&self, kind: Kind) -> Result<Established, ConnectError> {
+        let _turn = self.handshakes.acquire().await.expect("the semaphore is never closed");
+        let deadline = Instant::now() + self.dial.timeout;
+        let result = timeout_at(deadline, self.establish(kind)).await.unwrap_or(Err(ConnectError::Timeout));
+        self.note(&result.as_ref().map(|(_, identity)| identity));
+        result.map(|(established, _)| established)
+    }
+
+    /// Makes a connection ready, on a socket that is new or has been `RESET`.
+    pub(super) async fn introduce(&self, kind: Kind, stream: &mut Stream) -> Result<(Identity, BytesMut), ConnectError> {
+        let key = "upstream.password_file";
+        let password = self.password.read().map_err(|problem| ConnectError::File { key, problem })?;
+        let introduction = Introduction {
+            username: &self.username,
+            password: password.as_ref(),
+            name: &self.name,
+            kind,
+            nonce: format!("cloakroom-{:016x}", fastrand::u64(..)),
+        };
+        introduction.perform(stream).await
+    }
+
+    async fn establish(&self, kind: Kind) -> Result<(Established, Identity), ConnectError> {
+        let mut stream = self.dial.connect().await?;
+        let (identity, rest) = self.introduce(kind, &mut stream).await?;
+        Ok((Established { stream, rest }, identity))
+    }
+
+    /// Remembers how an attempt ended, and logs what is new.
+    fn note(&self, result: &Result<&Identity, &ConnectError>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        match result {
+            Ok(identity) => {
+                self.metrics.connects.add("ok");
+                if state.trouble.take().is_some() || state.identity.as_ref() != Some(identity) {
+                    let Identity { server, version, mode } = identity;
+                    info!(address = %self.dial.address, server, version, mode, "upstream ready");
+                }
+                *state = State { identity: Some((*identity).clone()), ..State::default() };
+            }
+            Err(error) => {
+                self.metrics.connects.add(error.label());
+                state.away_since.get_or_insert(now);
+                state.hold_until = error.is_configuration().then(|| now + HOLD_OFF);
+                let trouble = error.to_string();
+                if state.trouble.as_ref() != Some(&trouble) {
+                    let retry = if error.is_configuration() { "every 30 s" } else { "with backoff" };
+                    warn!(address = %self.dial.address, cause = trouble, retry, "upstream unavailable");
+                    state.trouble = Some(trouble);
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no thread panics while it holds this lock")
+    }
+}
