@@ -147,7 +147,8 @@ pub async fn run(
         .with_context(|| format!("metrics.address: cannot listen on {}", config.metrics.address))?;
     let server = Server::new(dial, username, password, name, queue_timeout, metrics.upstream.clone());
     let workers = Workers::start(count, &settings, Arc::clone(&server), users, listen_tls, metrics)?;
-    let admin_address = port.address().map_or_else(|| config.metrics.address.to_string(), |address| address.to_string());
+    let admin_address =
+        port.address().map_or_else(|| config.metrics.address.to_string(), |address| address.to_string());
     info!(address = admin_address, "admin listening");
     info!(address = %listener.address()?, workers = workers.count(), "listening");
     let admin = tokio::spawn(Admin::new(recorder, server, count).run(port));

@@ -134,8 +134,11 @@ fn log_to_stderr(log: &Log) {
         Level::Trace => LevelFilter::TRACE,
     };
     let to_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder =
-        tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr).with_ansi(to_terminal);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(to_terminal);
     match log.format {
         Format::Text => builder.init(),
         Format::Json => {

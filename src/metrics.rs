@@ -113,9 +113,10 @@ impl ClientMetrics {
         Self {
             connections: gauge!("cloakroom_client_connections"),
             accepted: counter!("cloakroom_client_connections_total"),
-            closed: Labelled::new(labels.closes.iter().copied(), |reason| {
-                counter!("cloakroom_client_disconnects_total", "reason" => reason)
-            }),
+            closed: Labelled::new(
+                labels.closes.iter().copied(),
+                |reason| counter!("cloakroom_client_disconnects_total", "reason" => reason),
+            ),
             requests: requests.map(|command| counter!("cloakroom_requests_total", "command" => *command)).collect(),
             received: counter!("cloakroom_client_received_bytes_total"),
             sent: counter!("cloakroom_client_sent_bytes_total"),
@@ -128,12 +129,14 @@ impl UpstreamMetrics {
         Self {
             lanes: gauge!("cloakroom_upstream_connections", "kind" => "multiplexed"),
             pinned: gauge!("cloakroom_upstream_connections", "kind" => "pinned"),
-            pins: Labelled::new(labels.pins.iter().copied(), |reason| {
-                counter!("cloakroom_pins_total", "reason" => reason)
-            }),
-            connects: Labelled::new(CONNECT_RESULTS, |result| {
-                counter!("cloakroom_upstream_connects_total", "result" => result)
-            }),
+            pins: Labelled::new(
+                labels.pins.iter().copied(),
+                |reason| counter!("cloakroom_pins_total", "reason" => reason),
+            ),
+            connects: Labelled::new(
+                CONNECT_RESULTS,
+                |result| counter!("cloakroom_upstream_connects_total", "result" => result),
+            ),
             losses: Labelled::new(LOSS_CAUSES, |cause| counter!("cloakroom_upstream_losses_total", "cause" => cause)),
             round_trip: histogram!("cloakroom_upstream_round_trip_seconds"),
             not_executed: counter!("cloakroom_not_executed_total"),

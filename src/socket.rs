@@ -35,8 +35,10 @@ impl Socket {
         let Self::Tcp(tcp) = self else { return Ok(()) };
         tcp.set_nodelay(true)?;
         let socket = SockRef::from(tcp);
-        let keepalive =
-            TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5))
+            .with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(Duration::from_secs(10)))
     }

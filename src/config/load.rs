@@ -134,7 +134,8 @@ fn check(loaded: &Loaded) -> Result<(), ConfigError> {
         return Err(loaded.error("upstream.password", "password_file is set as well; keep one of the two"));
     }
     if !upstream.username.is_empty() && upstream.password.is_none() && upstream.password_file.is_none() {
-        let problem = format!("a user needs a password: upstream.password_file, upstream.password or {PASSWORD_VARIABLE}");
+        let problem =
+            format!("a user needs a password: upstream.password_file, upstream.password or {PASSWORD_VARIABLE}");
         return Err(loaded.error("upstream.username", problem));
     }
     if upstream.name.bytes().any(|byte| !byte.is_ascii_graphic()) {
@@ -154,11 +155,18 @@ fn check(loaded: &Loaded) -> Result<(), ConfigError> {
         return Err(loaded.error("listen.tls.client_ca_file", "needs cert_file and key_file"));
     }
     if upstream.tls.verify == Verify::None && upstream.tls.ca_file.is_some() {
-        return Err(loaded.error("upstream.tls.verify", "ca_file has no meaning with \"none\"; use \"full\" or \"chain\""));
+        return Err(
+            loaded.error("upstream.tls.verify", "ca_file has no meaning with \"none\"; use \"full\" or \"chain\"")
+        );
     }
     let named = !upstream.tls.server_name.is_empty();
-    if upstream.tls.enabled && matches!(upstream.server, Address::Unix(_)) && !named && upstream.tls.verify == Verify::Full {
-        return Err(loaded.error("upstream.tls.server_name", "a Unix socket has no host name: say which one the certificate bears"));
+    if upstream.tls.enabled
+        && matches!(upstream.server, Address::Unix(_))
+        && !named
+        && upstream.tls.verify == Verify::Full
+    {
+        return Err(loaded
+            .error("upstream.tls.server_name", "a Unix socket has no host name: say which one the certificate bears"));
     }
     for (key, value) in [
         ("listen.max_clients", listen.max_clients),

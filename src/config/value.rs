@@ -87,15 +87,16 @@ impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         let text = String::deserialize(source)?;
         let size = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
-        size.filter(|bytes| *bytes > 0)
-            .map(Self)
-            .ok_or_else(|| D::Error::custom(format!("\"{text}\" is no size, expected one such as \"64MiB\" or \"4096\"")))
+        size.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
+            D::Error::custom(format!("\"{text}\" is no size, expected one such as \"64MiB\" or \"4096\""))
+        })
     }
 }
 
 pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(source)?;
-    let bad = || D::Error::custom(format!("\"{text}\" is no length of time, expected one such as \"100ms\" or \"1m 30s\""));
+    let bad =
+        || D::Error::custom(format!("\"{text}\" is no length of time, expected one such as \"100ms\" or \"1m 30s\""));
     let length = humantime::parse_duration(&text).map_err(|_| bad())?;
     if length.is_zero() { Err(bad()) } else { Ok(length) }
 }

@@ -46,9 +46,10 @@ impl Users {
     /// Whether these credentials are right. Every entry is compared, each in constant time, so that the time
     /// taken tells nothing.
     pub fn accepts(&self, user: &[u8], password: &[u8]) -> bool {
-        let matches = self.entries.iter().map(|(name, secret)| {
-            name.as_bytes().ct_eq(user) & secret.expose_secret().as_bytes().ct_eq(password)
-        });
+        let matches = self
+            .entries
+            .iter()
+            .map(|(name, secret)| name.as_bytes().ct_eq(user) & secret.expose_secret().as_bytes().ct_eq(password));
         matches.fold(subtle::Choice::from(0), |any, this| any | this).into()
     }
 }

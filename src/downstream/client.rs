@@ -46,8 +46,8 @@ pub(super) struct Client {
     is_doomed: bool,
     pub(super) replies: Replies,
     track: Track,
-    /// The number of its last command, to be shown in `CLIENT LIST`.
-    last_command: Option<usize>,
+    /// The number of its last command, and how often it was repeated in this turn.
+    last_command: (usize, u64),
     log: VecDeque<Logged>,
 }
 
@@ -81,7 +81,7 @@ impl Client {
             is_doomed: false,
             replies: Replies::On,
             track: Track::default(),
-            last_command: None,
+            last_command: (0, 0),
             log: VecDeque::new(),
         };
         client.forget_credentials();
@@ -102,15 +102,15 @@ impl Client {
     }
 
     /// Acts on a request.
-    pub(super) fn act(&mut self, request: Request<'_>) -> Outcome {
+    pub(super) fn act(&mut self, request: Request<'_>, now: Instant) -> Outcome {
         let command = self.worker.commands.understand(request);
         let decision = decide(&self.mode, &command, self.outbox.in_flight(), self.is_doomed);
         if decision == Decision::CheckIn {
             self.check_in();
-            return self.act(request);
+            return self.act(request, now);
         }
         self.begin_reply();
-        let outcome = self.carry_out(decision, &command);
+        let outcome = self.carry_out(decision, &command, now);
         match outcome {
             Outcome::Done | Outcome::Close(_) => self.accepted(&command),
             Outcome::Wait | Outcome::CheckOut(_) => self.begin_reply_again(),
@@ -118,13 +118,13 @@ impl Client {
         outcome
     }
 
-    fn carry_out(&mut self, decision: Decision, command: &Command<'_>) -> Outcome {
+    fn carry_out(&mut self, decision: Decision, command: &Command<'_>, now: Instant) -> Outcome {
         match decision {
             Decision::Here(local) => return here::answer(self, local, command),
             Decision::Wait => return Outcome::Wait,
             Decision::CheckOut(reason) => return Outcome::CheckOut(reason),
             Decision::CheckIn => unreachable!("act gives the connection back before it carries out"),
-            Decision::Forward => return self.forward(command),
+            Decision::Forward => return self.forward(command, now),
             Decision::Through(reason) => self.through(command, reason),
             Decision::Refuse(text) => self.error(text),
             Decision::Queued => self.say(|out, _| encode::simple(out, "QUEUED")),
@@ -141,10 +141,9 @@ impl Client {
         Outcome::Done
     }
 
-    fn forward(&mut self, command: &Command<'_>) -> Outcome {
-        let worker = Rc::clone(&self.worker);
-        let now = Instant::now();
-        match worker.dispatch.forward(command, self.protocol, self.db, &mut self.track, &self.outbox, now) {
+    fn forward(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
+        let dispatch = &self.worker.dispatch;
+        match dispatch.forward(command, self.protocol, self.db, &mut self.track, &self.outbox, now) {
             Forwarded::Sent => Outcome::Done,
             Forwarded::Wait => Outcome::Wait,
             Forwarded::Refused => {
@@ -156,7 +155,8 @@ impl Client {
 
     fn through(&mut self, command: &Command<'_>, reason: Option<PinReason>) {
         let Mode::Pinned { conn, pin } = &mut self.mode else { unreachable!("only a pinned client is sent through") };
-        if let Some(reason) = reason {
+        if pin.is_clear() {
+            let reason = reason.unwrap_or(PinReason::Database);
             self.worker.shared.metrics.upstream.pins.add(reason.label());
         }
         if pin.is_monitoring() {
@@ -196,7 +196,7 @@ impl Client {
     /// The client must be closed: a frame nobody asked for, or one that is not understood.
     pub(super) fn hear(&mut self) -> Result<(), CloseReason> {
         while let Mode::Pinned { conn, pin } = &mut self.mode {
-            let Ok(item) = conn.next() else { return Err(CloseReason::UpstreamLost) };
+            let Ok(item) = conn.next_item() else { return Err(CloseReason::UpstreamLost) };
             let (frame, meaning) = match item {
                 None => return Ok(()),
                 Some(Item::Piece { bytes, is_last }) => {
@@ -325,21 +325,29 @@ impl Client {
         if self.replies == Replies::Skip {
             self.replies = Replies::On;
         }
-        let shared = &self.worker.shared;
-        if let Some(counter) = shared.metrics.client.requests.get(command.number()) {
-            counter.increment(1);
+        // Counted when another command comes, or the turn ends: a pipeline repeats itself.
+        if self.last_command.0 != command.number() {
+            self.count_requests();
         }
-        self.last_command = Some(command.number());
+        self.last_command = (command.number(), self.last_command.1 + 1);
         if self.worker.settings.logs_commands {
             let bytes = command.request.frame().len();
             self.log.push_back(Logged { command: command.label(), bytes, asked: Instant::now() });
         }
     }
 
+    fn count_requests(&mut self) {
+        let (command, times) = (self.last_command.0, std::mem::take(&mut self.last_command.1));
+        if let Some(counter) = self.worker.shared.metrics.client.requests.get(command) {
+            counter.increment(times);
+        }
+    }
+
     /// After a turn: shows others what it did, and logs the requests that have been answered.
     pub(super) fn end_turn(&mut self) {
-        if let Some(command) = self.last_command.take() {
-            self.worker.shared.register.touch(&self.entry, command);
+        if self.last_command.1 > 0 {
+            self.worker.shared.register.touch(&self.entry, self.last_command.0);
+            self.count_requests();
         }
         while self.log.len() > self.outbox.in_flight() {
             let Some(Logged { command, bytes, asked }) = self.log.pop_front() else { return };

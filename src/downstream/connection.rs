@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::client::{Client, Outcome};
@@ -165,6 +165,8 @@ impl Connection {
 
     /// Acts on every request that is whole, as far as limits and order allow.
     fn act(&mut self) -> Turn {
+        // One look at the clock for all requests of a turn.
+        let mut now = None;
         while self.closing.is_none() && self.may_accept() {
             let len = match self.parsed {
                 Some(len) => len,
@@ -181,7 +183,7 @@ impl Connection {
             let outcome = match self.parser.request(&self.input) {
                 // An empty line: Redis does not answer it.
                 None => Outcome::Done,
-                Some(request) => self.client.act(request),
+                Some(request) => self.client.act(request, *now.get_or_insert_with(Instant::now)),
             };
             match outcome {
                 Outcome::Done => {}
@@ -336,7 +338,9 @@ impl Connection {
             return Ok(false);
         }
         self.input.reserve(self.read_size);
-        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input) else { return Ok(false) };
+        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input) else {
+            return Ok(false);
+        };
         let read = read?;
         self.is_at_end = read == 0;
         self.read_size = match read >= self.read_size {

@@ -6,7 +6,7 @@
 //!                                       ◀── outbox ◀──────── replies, in request order
 //! ```
 //!
-//! A [`connection`] moves bytes and knows no command; a [`client`] knows what its commands mean and touches
+//! A `connection` moves bytes and knows no command; a `client` knows what its commands mean and touches
 //! no socket.
 
 mod auth;

@@ -13,10 +13,7 @@ pub(super) enum Mode<P> {
     /// Requests may be multiplexed. → `Pinned` on `MULTI`, `WATCH`, `SUBSCRIBE`, a blocking command.
     Open,
     /// → `Open` when nothing is left on the connection; → `Aborted`, or closed, when it is lost.
-    Pinned {
-        conn: P,
-        pin: Pin,
-    },
+    Pinned { conn: P, pin: Pin },
     /// The connection of a transaction was lost before `EXEC`. → `Open` on `EXEC`, `DISCARD`, `RESET`.
     Aborted,
 }

@@ -8,8 +8,7 @@ use std::collections::VecDeque;
 
 use crate::command::{Command, Effect, PinReason};
 use crate::outbox::Slot;
-use crate::resp::Protocol;
-use crate::resp::scan::{Limits, Scan};
+use crate::resp::{Protocol, peek};
 
 /// The state of a pinned connection, as its client made it.
 #[derive(Debug)]
@@ -154,10 +153,8 @@ impl Pin {
     /// Whether the client waits for one reply and nothing may be sent behind it.
     pub(super) fn is_exclusive(&self) -> bool {
         // Behind `MONITOR` no reply could be told from the stream.
-        let is_single = matches!(
-            self.reason,
-            PinReason::Blocking | PinReason::Database | PinReason::Unknown | PinReason::Monitor
-        );
+        let is_single =
+            matches!(self.reason, PinReason::Blocking | PinReason::Database | PinReason::Unknown | PinReason::Monitor);
         is_single && !self.is_lasting() && !self.expected.is_empty()
     }
 
@@ -228,7 +225,7 @@ impl Pin {
         }
         let is_message = frame.first() == Some(&b'>')
             || self.is_subscribed_in_resp2()
-                && matches!(first_word(frame), Some(b"message" | b"pmessage" | b"smessage"));
+                && matches!(peek::first_word(frame), Some(b"message" | b"pmessage" | b"smessage"));
         if is_message {
             return push;
         }
@@ -303,14 +300,14 @@ impl Pin {
     fn confirmation(&mut self, frame: &[u8]) -> Option<Belongs> {
         let front = self.expected.front_mut()?;
         let (What::Subscribe(_) | What::UnsubscribeAll(_)) = front.what else { return None };
-        let topic = match first_word(frame)? {
+        let topic = match peek::first_word(frame)? {
             b"subscribe" | b"unsubscribe" => Topic::Channel,
             b"psubscribe" | b"punsubscribe" => Topic::Pattern,
             b"ssubscribe" | b"sunsubscribe" => Topic::Shard,
             _ => return None,
         };
         // The count is of channels and patterns together; shards are counted apart.
-        let count = last_integer(frame)?;
+        let count = peek::last_integer(frame)?;
         match topic {
             Topic::Channel => self.channels = count.saturating_sub(self.patterns),
             Topic::Pattern => self.patterns = count.saturating_sub(self.channels),
@@ -355,7 +352,8 @@ impl Pin {
         };
         let may_have_run = |index: usize, expected: &Expected| {
             let is_queued = is_in_transaction && exec_at.is_none_or(|exec| index < exec);
-            !is_queued && expected.effect == Effect::Write && expected.what == What::Plain || expected.what == What::Exec
+            !is_queued && expected.effect == Effect::Write && expected.what == What::Plain
+                || expected.what == What::Exec
         };
         let in_flight = self
             .expected
@@ -378,40 +376,9 @@ pub(super) fn selected_database(command: &Command<'_>) -> Option<u32> {
 
 /// The database the last `SELECT` of a transaction chose, by the reply to `EXEC`.
 fn last_selected(queued: &[Option<u32>], frame: &[u8]) -> Option<u32> {
-    let mut rest = array_body(frame)?;
-    let mut selected = None;
-    for db in queued {
-        let len = Scan::new().advance(rest, &Limits::REPLY).ok()??.len;
-        if let Some(db) = db
-            && rest[0] != b'-'
-        {
-            selected = Some(*db);
-        }
-        rest = &rest[len..];
-    }
-    selected
-}
-
-/// What follows the header of an array or push.
-fn array_body(frame: &[u8]) -> Option<&[u8]> {
-    let [b'*' | b'>', rest @ ..] = frame else { return None };
-    let end = rest.iter().position(|byte| *byte == b'\n')?;
-    rest.get(end + 1..)
-}
-
-/// The first element of an array or push, if it is a bulk string.
-fn first_word(frame: &[u8]) -> Option<&[u8]> {
-    let [b'$', rest @ ..] = array_body(frame)? else { return None };
-    let end = rest.iter().position(|byte| *byte == b'\r')?;
-    let len = usize::try_from(crate::resp::decimal(&rest[..end])?).ok()?;
-    rest.get(end + 2..end + 2 + len)
-}
-
-/// The integer a frame ends with.
-fn last_integer(frame: &[u8]) -> Option<u64> {
-    let text = frame.strip_suffix(b"\r\n")?;
-    let colon = text.iter().rposition(|byte| *byte == b':')?;
-    crate::resp::decimal(&text[colon + 1..]).and_then(|count| u64::try_from(count).ok())
+    let replies = peek::elements(frame)?;
+    let succeeded = queued.iter().zip(replies).filter(|(_, reply)| !reply.starts_with(b"-"));
+    succeeded.filter_map(|(db, _)| *db).last()
 }
 
 #[cfg(test)]

@@ -154,7 +154,8 @@ impl Workers {
         let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
             let (settings, shared) = (settings.clone(), Arc::clone(&shared));
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            thread.spawn(move || LocalRuntime::new().map(|runtime| runtime.block_on(run(index, settings, shared, inbox))))
+            thread
+                .spawn(move || LocalRuntime::new().map(|runtime| runtime.block_on(run(index, settings, shared, inbox))))
         });
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Self { shared, threads })

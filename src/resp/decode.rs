@@ -69,10 +69,9 @@ pub fn field<'a>(frame: &'a Frame, key: &str) -> Option<&'a Frame> {
         Frame::Map { data, .. } => {
             data.iter().find(|(name, _)| name.as_bytes() == Some(key.as_bytes())).map(|(_, value)| value)
         }
-        Frame::Array { data, .. } => data
-            .chunks_exact(2)
-            .find(|pair| text(&pair[0]) == Some(key.as_bytes()))
-            .map(|pair| &pair[1]),
+        Frame::Array { data, .. } => {
+            data.chunks_exact(2).find(|pair| text(&pair[0]) == Some(key.as_bytes())).map(|pair| &pair[1])
+        }
         _ => None,
     }
 }
@@ -128,7 +127,10 @@ mod tests {
 
     #[test]
     fn a_field_is_found_in_both_kinds_of_map() {
-        for hello in [&b"*4\r\n$2\r\nid\r\n:7\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"[..], b"%2\r\n$2\r\nid\r\n:7\r\n+role\r\n+master\r\n"] {
+        for hello in [
+            &b"*4\r\n$2\r\nid\r\n:7\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"[..],
+            b"%2\r\n$2\r\nid\r\n:7\r\n+role\r\n+master\r\n",
+        ] {
             let frame = decode(hello).expect("a frame");
             assert_eq!(field(&frame, "id").and_then(integer), Some(7));
             assert_eq!(field(&frame, "role").and_then(text), Some(&b"master"[..]));

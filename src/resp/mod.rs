@@ -18,6 +18,7 @@ pub mod convert;
 pub mod decode;
 pub mod encode;
 mod inline;
+pub mod peek;
 pub mod request;
 pub mod scan;
 

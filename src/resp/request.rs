@@ -21,8 +21,7 @@ pub struct Limits {
 
 impl Limits {
     /// What Redis allows a client that has not authenticated: enough for `HELLO` and `AUTH`.
-    pub const UNAUTHENTICATED: Self =
-        Self { arguments: 10, bulk: 16 << 10, request: 64 << 10, authenticated: false };
+    pub const UNAUTHENTICATED: Self = Self { arguments: 10, bulk: 16 << 10, request: 64 << 10, authenticated: false };
 }
 
 /// The longest inline request and the longest length line, as in Redis.
@@ -176,10 +175,12 @@ impl Parser {
         self.left = None;
         self.searched = 0;
         self.args.clear();
-        // A request of very many arguments must not hold its list for the life of the connection.
-        self.args.shrink_to(64);
         self.rewritten.clear();
-        self.rewritten.shrink_to(1024);
+        // A request of very many arguments must not hold its list for the life of the connection.
+        if self.args.capacity() > 64 || self.rewritten.capacity() > 1024 {
+            self.args.shrink_to(64);
+            self.rewritten.shrink_to(1024);
+        }
         self.done = false;
     }
 
@@ -187,9 +188,10 @@ impl Parser {
         let mut left = match self.left {
             Some(left) => left,
             None => {
-                let Some((text, after)) = self.header(buf, RequestError::ArrayLine)? else { return Ok(None) };
-                let count = decimal(text).ok_or(RequestError::ArrayLength)?;
-                let count = usize::try_from(count.max(0)).map_err(|_| RequestError::ArrayLength)?;
+                let errors = (RequestError::ArrayLine, RequestError::ArrayLength);
+                let Some((count, after)) = length(buf, self.pos + 1, errors)? else { return Ok(None) };
+                // A negative count is an empty request, to Redis.
+                let count = count.unwrap_or(0);
                 if count > limits.arguments {
                     return Err(match limits.authenticated {
                         true => RequestError::ArrayLength,
@@ -207,8 +209,9 @@ impl Parser {
                 Some(b'$') => {}
                 Some(&other) => return Err(RequestError::ExpectedBulk(other)),
             }
-            let Some((text, start)) = self.header(buf, RequestError::BulkLine)? else { return Ok(None) };
-            let len = decimal(text).and_then(|len| usize::try_from(len).ok()).ok_or(RequestError::BulkLength)?;
+            let errors = (RequestError::BulkLine, RequestError::BulkLength);
+            let Some((len, start)) = length(buf, self.pos + 1, errors)? else { return Ok(None) };
+            let len = len.ok_or(RequestError::BulkLength)?;
             if len > limits.bulk {
                 return Err(match limits.authenticated {
                     true => RequestError::BulkLength,
@@ -230,25 +233,6 @@ impl Parser {
         }
         self.left = Some(0);
         Ok(Some(self.pos))
-    }
-
-    /// The text of a header line at `pos`, and the position after it.
-    fn header<'a>(
-        &self,
-        buf: &'a [u8],
-        too_long: RequestError,
-    ) -> Result<Option<(&'a [u8], usize)>, RequestError> {
-        // A number is 20 bytes at most; Redis waits for 64 KiB before it complains, so do we not.
-        let line = &buf[self.pos + 1..];
-        match line.iter().take(32).position(|byte| *byte == b'\r') {
-            Some(end) => match line.get(end + 1) {
-                Some(b'\n') => Ok(Some((&line[..end], self.pos + 1 + end + 2))),
-                Some(_) => Err(too_long),
-                None => Ok(None),
-            },
-            None if line.len() >= 32 => Err(too_long),
-            None => Ok(None),
-        }
     }
 
     fn inline(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, RequestError> {
@@ -279,6 +263,46 @@ impl Parser {
         }
         self.pos = end + 1;
         Ok(Some(self.pos))
+    }
+}
+
+/// The number on the line at `start`, and the position after the line; a negative number is `None`.
+///
+/// The first error is for a line that does not end, the second for one that is no number.
+fn length(
+    buf: &[u8],
+    start: usize,
+    (too_long, not_a_number): (RequestError, RequestError),
+) -> Result<Option<(Option<usize>, usize)>, RequestError> {
+    // A number has 20 characters at most. Redis waits for 64 KiB before it complains; there is no need to.
+    const LONGEST: usize = 32;
+    let line = &buf[start..];
+    let mut value = 0usize;
+    let mut digits = 0;
+    // Nearly every length has few digits: they are added up while the end of the line is looked for.
+    while let Some(digit @ b'0'..=b'9') = line.get(digits)
+        && digits < 18
+    {
+        value = value * 10 + usize::from(digit - b'0');
+        digits += 1;
+    }
+    if let Some([b'\r', b'\n']) = line.get(digits..digits + 2)
+        && digits > 0
+        && (line[0] != b'0' || digits == 1)
+    {
+        return Ok(Some((Some(value), start + digits + 2)));
+    }
+    match line.iter().take(LONGEST).position(|byte| *byte == b'\r') {
+        Some(end) => match line.get(end + 1) {
+            Some(b'\n') => match decimal(&line[..end]) {
+                Some(value) => Ok(Some((usize::try_from(value).ok(), start + end + 2))),
+                None => Err(not_a_number),
+            },
+            Some(_) => Err(too_long),
+            None => Ok(None),
+        },
+        None if line.len() >= LONGEST => Err(too_long),
+        None => Ok(None),
     }
 }
 

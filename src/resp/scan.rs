@@ -87,6 +87,12 @@ impl Scan {
     /// # Errors
     /// [`ScanError`]: these bytes are no frame within `limits`.
     pub fn advance(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Found>, ScanError> {
+        if self.pos == 0
+            && let Some(found) = whole_bulk(buf, limits)
+        {
+            *self = Self::new();
+            return Ok(Some(found));
+        }
         while self.left > 0 {
             let Some(element) = self.element(buf, limits)? else { return Ok(None) };
             self.seen += 1;
@@ -197,6 +203,26 @@ impl Kind {
     fn is_resp3(self) -> bool {
         matches!(self, Self::Resp3Line | Self::Resp3Bulk | Self::Resp3Aggregate { .. })
     }
+}
+
+/// A bulk string that is all here: most replies are one.
+///
+/// `None`: something else, or not whole, or wrong; the walk tells.
+fn whole_bulk(buf: &[u8], limits: &Limits) -> Option<Found> {
+    let [b'$', rest @ ..] = buf else { return None };
+    let (mut len, mut digits) = (0usize, 0);
+    while let Some(digit @ b'0'..=b'9') = rest.get(digits)
+        && digits < 10
+    {
+        len = len * 10 + usize::from(digit - b'0');
+        digits += 1;
+    }
+    let has_leading_zero = rest.first() == Some(&b'0') && digits > 1;
+    if digits == 0 || has_leading_zero || len as u64 > limits.bulk || rest.get(digits..digits + 2) != Some(b"\r\n") {
+        return None;
+    }
+    let end = 1 + digits + 2 + len;
+    (buf.get(end..end + 2) == Some(b"\r\n")).then_some(Found { len: end + 2, resp3: false })
 }
 
 /// A length; `None` is RESP2's null, `-1`. Streamed lengths (`?`) are refused: no server sends them.

@@ -88,13 +88,7 @@ pub(super) struct InFlight {
 impl InFlight {
     pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, effect: Effect, now: Instant) {
         self.bytes.extend_from_slice(request);
-        self.tickets.push_back(Ticket {
-            recipient: Some(recipient),
-            len: request.len(),
-            effect,
-            since: now,
-            tries: 0,
-        });
+        self.tickets.push_back(Ticket { recipient: Some(recipient), len: request.len(), effect, since: now, tries: 0 });
     }
 
     /// Bytes held, waiting or sent.

@@ -288,7 +288,7 @@ impl Lane {
 
     /// Hands each reply that is here to the oldest request.
     fn pair(&self, queue: &mut InFlight, replies: &mut Replies) -> Result<(), Loss> {
-        while let Some(item) = replies.next()? {
+        while let Some(item) = replies.next_item()? {
             match item {
                 // Not tracking, not subscribed: nothing should be pushed here. It answers nobody.
                 Item::Frame { frame: [b'>', ..], .. } => self.server.metrics.unexpected_pushes.increment(1),
@@ -369,4 +369,3 @@ impl Timer {
         }
     }
 }
-

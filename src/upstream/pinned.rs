@@ -18,11 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::Kind;
 use super::error::ConnectError;
 use super::handshake;
 use super::replies::{Item, Replies};
 use super::server::Server;
-use super::{Kind, UNKNOWN_OUTCOME};
 use crate::backoff::Backoff;
 use crate::resp::decode;
 use crate::resp::scan::ScanError;
@@ -112,7 +112,7 @@ impl Pinned {
         }
     }
 
-    /// Reads once more; afterwards [`Pinned::next`] may have something.
+    /// Reads once more; afterwards [`Pinned::next_item`] may have something.
     ///
     /// # Errors
     /// The connection is lost.
@@ -127,8 +127,8 @@ impl Pinned {
     ///
     /// # Errors
     /// The connection is lost.
-    pub fn next(&mut self) -> Result<Option<Item<'_>>, PinnedLoss> {
-        Ok(self.replies.next()?)
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, PinnedLoss> {
+        Ok(self.replies.next_item()?)
     }
 
     /// Whether the socket is open and silent, as an idle one must be.
@@ -180,9 +180,6 @@ impl Pool {
     pub fn new(server: Arc<Server>, permits: Arc<Semaphore>, queue_timeout: Duration) -> Rc<Self> {
         Rc::new(Self { server, permits, idle: RefCell::default(), queue_timeout })
     }
-
-    /// What a client is told when a pinned connection is lost under a request that was sent.
-    pub const LOST: &'static str = UNKNOWN_OUTCOME;
 
     /// Takes a clean connection out of the pool, or opens one, waiting up to `queue_timeout`.
     ///

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
@@ -13,8 +13,9 @@ use crate::resp::scan::{Limits, Scan, ScanError, large_bulk};
 /// Strings from this size on are passed on as they come in, not held until they are whole.
 const IN_PIECES_FROM: usize = 64 << 10;
 
-/// Room made for each read.
-const READ: usize = 32 << 10;
+/// Room made for a read: little for a quiet connection, more while reads fill it.
+const READ: usize = 16 << 10;
+const READ_MOST: usize = 256 << 10;
 
 /// The next thing an upstream connection said.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Item<'a> {
 }
 
 /// Cuts a connection's bytes into replies.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Replies {
     buf: BytesMut,
     /// Bytes of `buf` already given out.
@@ -44,26 +45,37 @@ pub(super) struct Replies {
     scan: Scan,
     /// Bytes of the long string under way still to come.
     left: usize,
+    /// Room for the next read.
+    read_size: usize,
 }
 
 impl Replies {
     /// Starts with bytes that came with the handshake.
     pub(super) fn new(buf: BytesMut) -> Self {
-        Self { buf, ..Self::default() }
+        Self { buf, given: 0, scan: Scan::new(), left: 0, read_size: READ }
     }
 
     /// Reads once. `Ok(0)` is the end of the stream.
-    pub(super) fn poll_read(&mut self, stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         self.forget_given();
-        self.buf.reserve(READ);
-        poll_read_buf(Pin::new(stream), cx, &mut self.buf)
+        self.buf.reserve(self.read_size);
+        let read = ready!(poll_read_buf(Pin::new(stream), cx, &mut self.buf))?;
+        self.read_size = match read >= self.read_size {
+            true => (self.read_size * 2).min(READ_MOST),
+            false => READ.max(self.read_size / 2),
+        };
+        Poll::Ready(Ok(read))
     }
 
     /// The next reply, or piece of one, that is here.
     ///
     /// # Errors
     /// [`ScanError`]: the connection is not understood any more, and must be thrown away.
-    pub(super) fn next(&mut self) -> Result<Option<Item<'_>>, ScanError> {
+    pub(super) fn next_item(&mut self) -> Result<Option<Item<'_>>, ScanError> {
         if self.left > 0 {
             return self.piece();
         }
@@ -119,12 +131,12 @@ mod tests {
     #[test]
     fn whole_replies_come_out_one_by_one() {
         let mut replies = replies(b"+OK\r\n_\r\n$1\r\n");
-        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"+OK\r\n", is_resp3: false })));
-        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"_\r\n", is_resp3: true })));
-        assert_eq!(replies.next(), Ok(None));
+        assert_eq!(replies.next_item(), Ok(Some(Item::Frame { frame: b"+OK\r\n", is_resp3: false })));
+        assert_eq!(replies.next_item(), Ok(Some(Item::Frame { frame: b"_\r\n", is_resp3: true })));
+        assert_eq!(replies.next_item(), Ok(None));
         assert!(replies.is_within_reply());
         replies.buf.extend_from_slice(b"a\r\n");
-        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"$1\r\na\r\n", is_resp3: false })));
+        assert_eq!(replies.next_item(), Ok(Some(Item::Frame { frame: b"$1\r\na\r\n", is_resp3: false })));
         assert!(!replies.is_within_reply());
     }
 
@@ -135,7 +147,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut rest = [&body[3..], b"\r\n+OK\r\n"].concat();
         loop {
-            match replies.next().expect("well formed") {
+            match replies.next_item().expect("well formed") {
                 Some(Item::Piece { bytes, is_last }) => {
                     seen.extend_from_slice(&bytes);
                     if is_last {
@@ -148,6 +160,6 @@ mod tests {
         }
         assert_eq!(seen, [b"$100000\r\n", &body[..], b"\r\n"].concat());
         replies.buf.extend_from_slice(&rest);
-        assert_eq!(replies.next(), Ok(Some(Item::Frame { frame: b"+OK\r\n", is_resp3: false })));
+        assert_eq!(replies.next_item(), Ok(Some(Item::Frame { frame: b"+OK\r\n", is_resp3: false })));
     }
 }

@@ -165,7 +165,11 @@ impl Server {
     }
 
     /// Makes a connection ready, on a socket that is new or has been `RESET`.
-    pub(super) async fn introduce(&self, kind: Kind, stream: &mut Stream) -> Result<(Identity, BytesMut), ConnectError> {
+    pub(super) async fn introduce(
+        &self,
+        kind: Kind,
+        stream: &mut Stream,
+    ) -> Result<(Identity, BytesMut), ConnectError> {
         let key = "upstream.password_file";
         let password = self.password.read().map_err(|problem| ConnectError::File { key, problem })?;
         let introduction = Introduction {

@@ -20,18 +20,30 @@ fn load_flags(flags: Flags) -> Result<Config, String> {
 #[test]
 fn an_error_names_file_line_key_and_what_is_valid() {
     let cases = [
-        ("[listen]\nadress = \"\"\n", "c.toml, line 2: listen.adress: unknown field `adress`, expected one of `address`"),
+        (
+            "[listen]\nadress = \"\"\n",
+            "c.toml, line 2: listen.adress: unknown field `adress`, expected one of `address`",
+        ),
         ("[lisen]\n", "c.toml, line 1: lisen: unknown field `lisen`, expected one of `listen`"),
-        ("[upstream]\n\nreconnect = \"maybe\"", "c.toml, line 3: upstream.reconnect: unknown variant `maybe`, expected"),
+        (
+            "[upstream]\n\nreconnect = \"maybe\"",
+            "c.toml, line 3: upstream.reconnect: unknown variant `maybe`, expected",
+        ),
         ("[upstream.tls]\nverify = 1", "c.toml, line 2: upstream.tls.verify:"),
-        ("[upstream]\nqueue_timeout = \"soon\"", "c.toml, line 2: upstream.queue_timeout: \"soon\" is no length of time"),
+        (
+            "[upstream]\nqueue_timeout = \"soon\"",
+            "c.toml, line 2: upstream.queue_timeout: \"soon\" is no length of time",
+        ),
         ("[limits]\nrequest = \"much\"", "c.toml, line 2: limits.request: \"much\" is no size, expected one such as"),
         ("[listen]\naddress = \"here\"", "c.toml, line 2: listen.address: no port in \"here\", expected host:port"),
         ("[listen]\nworkers = -1", "c.toml, line 2: listen.workers: invalid value"),
         ("[listen\n", "c.toml, line 1: "),
         ("[listen]\n\naddress = \"0.0.0.0:1\"", "c.toml, line 3: listen.address: beyond loopback"),
         ("[upstream]\nusername = \"u\"", "c.toml, line 2: upstream.username: a user needs a password"),
-        ("[upstream]\npassword = \"p\"\npassword_file = \"f\"", "c.toml, line 2: upstream.password: password_file is set"),
+        (
+            "[upstream]\npassword = \"p\"\npassword_file = \"f\"",
+            "c.toml, line 2: upstream.password: password_file is set",
+        ),
         ("[upstream.tls]\ncert_file = \"c\"", "c.toml, line 2: upstream.tls.cert_file: key_file is missing"),
         ("[limits]\npinned = 0", "c.toml, line 2: limits.pinned: must be at least 1"),
     ];
@@ -57,11 +69,13 @@ fn a_file_changes_what_it_names_and_nothing_else() {
 
 #[test]
 fn the_upstream_may_be_given_as_a_url() {
-    let url = |url: &str| load_flags(Flags {
-        upstream: Some(url.to_owned()),
-        password: Some("secret".to_owned().into()),
-        ..Flags::default()
-    });
+    let url = |url: &str| {
+        load_flags(Flags {
+            upstream: Some(url.to_owned()),
+            password: Some("secret".to_owned().into()),
+            ..Flags::default()
+        })
+    };
     let config = url("rediss://user@example.net:7000/3").expect("valid");
     assert_eq!(config.upstream.server, Address::tcp("example.net", 7000));
     assert_eq!((config.upstream.username.as_str(), config.upstream.db), ("user", 3));
@@ -74,7 +88,11 @@ fn the_upstream_may_be_given_as_a_url() {
     assert!(!config.upstream.tls.enabled);
     assert_eq!(url("unix:/run/r").expect("valid").upstream.server, Address::Unix("/run/r".into()));
 
-    for (bad, why) in [("http://a", "unknown scheme"), ("redis://u:p@a", "every user of this machine"), ("redis://a/x", "no database")] {
+    for (bad, why) in [
+        ("http://a", "unknown scheme"),
+        ("redis://u:p@a", "every user of this machine"),
+        ("redis://a/x", "no database"),
+    ] {
         let error = url(bad).expect_err(bad);
         assert!(error.starts_with("--upstream: ") && error.contains(why), "{error}");
     }

@@ -49,7 +49,11 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
             encode::array_header(out, HELP.len());
             HELP.iter().for_each(|line| encode::simple(out, line));
         }),
-        (b"id" | b"getname" | b"setname" | b"setinfo" | b"info" | b"kill" | b"no-evict" | b"no-touch" | b"reply" | b"unblock" | b"help", _) => {
+        (
+            b"id" | b"getname" | b"setname" | b"setinfo" | b"info" | b"kill" | b"no-evict" | b"no-touch" | b"reply"
+            | b"unblock" | b"help",
+            _,
+        ) => {
             let subcommand = String::from_utf8_lossy(&subcommand);
             client.error(wrong_arity(&format!("client|{subcommand}")));
         }
@@ -109,6 +113,9 @@ fn list(client: &mut Client, request: &Request<'_>) {
     client.say(|out, protocol| encode::verbatim(out, protocol, &lines));
 }
 
+/// Whether a filter of `CLIENT KILL` chooses a client.
+type Filter<'a> = Box<dyn Fn(&Arc<Entry>) -> bool + 'a>;
+
 /// `CLIENT KILL address`, or filters `ID`, `ADDR`, `LADDR`, `USER`, `TYPE`, `SKIPME`.
 fn kill(client: &mut Client, request: &Request<'_>) {
     let all = client.worker.shared.register.all();
@@ -129,7 +136,7 @@ fn kill(client: &mut Client, request: &Request<'_>) {
     let (mut chosen, mut skip_me) = (all, true);
     for index in (2..request.len()).step_by(2) {
         let value = request.arg(index + 1).unwrap_or_default();
-        let keep: Box<dyn Fn(&Arc<Entry>) -> bool> = if request.is(index, "id") {
+        let keep: Filter<'_> = if request.is(index, "id") {
             match id_of(value) {
                 Some(id) => Box::new(move |entry| entry.id == id),
                 None => return client.error("ERR client-id should be greater than 0"),

@@ -35,7 +35,9 @@ impl Bench {
 
 #[test]
 fn a_transaction_ends_with_exec_or_discard() {
-    for (end, reply) in [("EXEC", "*1\r\n+OK\r\n"), ("EXEC", "*-1\r\n"), ("EXEC", "-EXECABORT x\r\n"), ("DISCARD", "+OK\r\n")] {
+    for (end, reply) in
+        [("EXEC", "*1\r\n+OK\r\n"), ("EXEC", "*-1\r\n"), ("EXEC", "-EXECABORT x\r\n"), ("DISCARD", "+OK\r\n")]
+    {
         let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
         bench.ask("WATCH a", "+OK\r\n");
         bench.ask("MULTI", "+OK\r\n");
@@ -77,7 +79,8 @@ fn a_database_selected_in_a_transaction_counts_once_it_ran() {
 fn each_channel_is_confirmed_and_the_last_ends_the_request() {
     for (protocol, kind) in [(Protocol::Resp2, '*'), (Protocol::Resp3, '>')] {
         let mut bench = Bench::new(PinReason::Subscription, protocol);
-        let confirm = |word: &str, count: u64| format!("{kind}3\r\n${}\r\n{word}\r\n$1\r\na\r\n:{count}\r\n", word.len());
+        let confirm =
+            |word: &str, count: u64| format!("{kind}3\r\n${}\r\n{word}\r\n$1\r\na\r\n:{count}\r\n", word.len());
         let slot = bench.send("SUBSCRIBE a b");
         assert_eq!(bench.hear(&confirm("subscribe", 1)).belongs, Belongs::Part(slot));
         assert_eq!(bench.hear(&confirm("subscribe", 2)).belongs, Belongs::LastPart(slot));

@@ -1,0 +1,53 @@
+//! A look into a complete frame, without decoding it.
+
+use super::decimal;
+use super::scan::{Limits, Scan};
+
+/// The elements of an array or push, one by one; `None` for every other frame.
+pub fn elements(frame: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let mut rest = body(frame)?;
+    Some(std::iter::from_fn(move || {
+        let len = Scan::new().advance(rest, &Limits::REPLY).ok()??.len;
+        let (element, after) = rest.split_at(len);
+        rest = after;
+        Some(element)
+    }))
+}
+
+/// The first element of an array or push, if it is a bulk string.
+pub fn first_word(frame: &[u8]) -> Option<&[u8]> {
+    let [b'$', rest @ ..] = body(frame)? else { return None };
+    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    let len = usize::try_from(decimal(&rest[..end])?).ok()?;
+    rest.get(end + 2..end + 2 + len)
+}
+
+/// The integer a frame ends with.
+pub fn last_integer(frame: &[u8]) -> Option<u64> {
+    let text = frame.strip_suffix(b"\r\n")?;
+    let colon = text.iter().rposition(|byte| *byte == b':')?;
+    decimal(&text[colon + 1..]).and_then(|count| u64::try_from(count).ok())
+}
+
+/// What follows the header of an array or push.
+fn body(frame: &[u8]) -> Option<&[u8]> {
+    let [b'*' | b'>', rest @ ..] = frame else { return None };
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    rest.get(end + 1..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_is_looked_into_without_decoding() {
+        let frame = b">3\r\n$9\r\nsubscribe\r\n*1\r\n:5\r\n:12\r\n";
+        assert_eq!(first_word(frame), Some(&b"subscribe"[..]));
+        assert_eq!(last_integer(frame), Some(12));
+        let found: Vec<_> = elements(frame).expect("a push").collect();
+        assert_eq!(found, [&b"$9\r\nsubscribe\r\n"[..], b"*1\r\n:5\r\n", b":12\r\n"]);
+        assert!(elements(b"$3\r\nabc\r\n").is_none());
+        assert_eq!(first_word(b"*1\r\n$-1\r\n"), None);
+    }
+}
