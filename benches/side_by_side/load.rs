@@ -75,7 +75,7 @@ impl Load {
         option("-n", self.requests.to_string());
         option("-P", self.pipeline.to_string());
         option("-r", KEYS.to_string());
-        command.extend([self.request.to_string(), key(target, RANDOM)]);
+        command.extend([self.request.to_string(), key(RANDOM)]);
         match self.request {
             Request::Get => {}
             Request::Set => command.push(value(self.value_size)),
@@ -98,7 +98,7 @@ pub(crate) fn fill(target: &Target, value_size: usize) {
     let mut server = connect(target.server_port());
     let value = value(value_size);
     for number in 0..KEYS {
-        let key = key(target, &format!("{number:012}"));
+        let key = key(&format!("{number:012}"));
         let set = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${value_size}\r\n{value}\r\n", key.len());
         server.write_all(set.as_bytes()).expect("the server reads");
     }
@@ -109,7 +109,7 @@ pub(crate) fn fill(target: &Target, value_size: usize) {
 pub(crate) fn check(target: &Target, value_size: usize) {
     let mut stream = connect(target.port());
     for number in [0, KEYS / 2, KEYS - 1] {
-        let key = key(target, &format!("{number:012}"));
+        let key = key(&format!("{number:012}"));
         let get = format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
         stream.write_all(get.as_bytes()).expect("the target reads");
         expect(&mut stream, &format!("${value_size}\r\n{}\r\n", value(value_size)), target.name());
@@ -128,9 +128,10 @@ fn expect(stream: &mut TcpStream, replies: &str, who: &str) {
     assert!(seen == replies.as_bytes(), "{who} gives a wrong answer");
 }
 
-fn key(target: &Target, number: &str) -> String {
-    let padding = KEY_LENGTH - prefix.len() - number.len();
-    format!("bench:{}{number}", "k".repeat(padding))
+fn key(number: &str) -> String {
+    const PREFIX: &str = "bench:";
+    let padding = KEY_LENGTH - PREFIX.len() - number.len();
+    format!("{PREFIX}{}{number}", "k".repeat(padding))
 }
 
 fn value(size: usize) -> String {
