@@ -90,8 +90,8 @@ pub struct Labels {
 }
 
 /// How an attempt to connect may end.
-const CONNECT_RESULTS: [&str; 11] =
-    ["ok", "io", "timeout", "closed", "loading", "replica", "refused", "auth", "tls", "not_redis", "file"];
+const CONNECT_RESULTS: [&str; 12] =
+    ["ok", "held_off", "io", "timeout", "closed", "loading", "replica", "refused", "auth", "tls", "not_redis", "file"];
 
 /// Why a multiplexed connection is lost.
 const LOSS_CAUSES: [&str; 4] = ["closed", "io", "desync", "stalled"];

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::AlertDescription;
 
 use super::error::ConnectError;
 use super::tls::Tls;
 use crate::config::Address;
 use crate::socket::{Socket, Stream};
+
+/// How long the last word of a closed connection is waited for: it is here already, or never comes.
+const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// Where the server is and how to reach it.
 #[derive(Debug, Clone)]
@@ -26,20 +32,40 @@ impl Dial {
     ///
     /// # Cancel safety
     /// Dropping this closes whatever was opened.
-    pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
+    pub(super) async fn open(&self) -> Result<Socket, ConnectError> {
         let socket = match &self.address {
             Address::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(Socket::Tcp),
             Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
         };
         let socket = socket.map_err(ConnectError::Io)?;
         socket.tune().map_err(ConnectError::Io)?;
-        match &self.tls {
-            None => Ok(Stream::Plain(socket)),
-            Some(tls) => {
-                let connector = TlsConnector::from(tls.config.clone());
-                let stream = connector.connect(tls.name.clone(), socket).await.map_err(ConnectError::of_io)?;
-                Ok(Stream::Tls(Box::new(stream.into())))
+        Ok(socket)
+    }
+
+    /// Agrees on TLS, where that is asked for.
+    ///
+    /// # Cancel safety
+    /// Dropping this closes the socket.
+    pub(super) async fn secure(&self, socket: Socket) -> Result<Stream, ConnectError> {
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(socket)) };
+        let connector = TlsConnector::from(tls.config.clone());
+        match connector.connect(tls.name.clone(), socket).into_fallible().await {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
+            Err((error, socket)) => {
+                let error = ConnectError::of_io(error).with_tls();
+                Err(if let ConnectError::TlsClosed = error { last_word(socket).await.unwrap_or(error) } else { error })
             }
         }
+    }
+}
+
+/// The alert a server left behind when it closed. Our next write fails before it is read, with TLS 1.2.
+async fn last_word(mut socket: Socket) -> Option<ConnectError> {
+    let mut record = [0; 7];
+    timeout(LAST_WORD, socket.read_exact(&mut record)).await.ok()?.ok()?;
+    // An alert record: type, version, length 2, level, description.
+    match record {
+        [0x15, _, _, 0, 2, _, description] => ConnectError::of_alert(AlertDescription::from(description)),
+        _ => None,
     }
 }

@@ -14,9 +14,20 @@ pub enum ConnectError {
     /// Not ready within `connect_timeout`.
     #[error("not ready within upstream.connect_timeout")]
     Timeout,
+    /// No TLS within `connect_timeout`: a plain Redis waits for the end of what it takes for a request.
+    #[error(
+        "no answer to TLS within upstream.connect_timeout; does the server speak TLS on this port (upstream.tls.enabled)?"
+    )]
+    TlsTimeout,
     /// It closed the connection before it had answered the handshake.
     #[error("the server closed the connection during the handshake; does it want TLS (upstream.tls.enabled)?")]
     Closed,
+    /// It closed the connection before TLS was agreed on, or behind it.
+    #[error("the server closed the connection during the TLS handshake")]
+    TlsClosed,
+    /// Somebody else's attempt has just failed in a way that will not pass; this one was not made.
+    #[error("not tried again so soon")]
+    HeldOff,
     /// It is reading its data from disk.
     #[error("the server is loading its data")]
     Loading,
@@ -46,7 +57,15 @@ impl ConnectError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Auth(_) | Self::Tls(_) | Self::NotRedis(_) | Self::File { .. } => true,
-            Self::Io(_) | Self::Timeout | Self::Closed | Self::Loading | Self::Replica | Self::Refused(_) => false,
+            Self::Io(_)
+            | Self::Timeout
+            | Self::TlsTimeout
+            | Self::Closed
+            | Self::TlsClosed
+            | Self::HeldOff
+            | Self::Loading
+            | Self::Replica
+            | Self::Refused(_) => false,
         }
     }
 
@@ -54,8 +73,9 @@ impl ConnectError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Io(_) => "io",
-            Self::Timeout => "timeout",
-            Self::Closed => "closed",
+            Self::Timeout | Self::TlsTimeout => "timeout",
+            Self::Closed | Self::TlsClosed => "closed",
+            Self::HeldOff => "held_off",
             Self::Loading => "loading",
             Self::Replica => "replica",
             Self::Refused(_) => "refused",
@@ -66,14 +86,30 @@ impl ConnectError {
         }
     }
 
-    /// What an I/O error of a connection means; TLS' own errors hide in it.
+    /// What an I/O error during a handshake means; TLS' own errors hide in it.
     pub(super) fn of_io(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls.map(tls_problem) {
             Some(Some(problem)) => Self::Tls(problem),
-            Some(None) | None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
+            // A server that closes with our bytes unread resets the connection.
+            Some(None) | None if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => Self::Closed,
             Some(None) | None => Self::Io(error),
         }
+    }
+
+    /// The same on a connection with TLS.
+    pub(super) fn with_tls(self) -> Self {
+        match self {
+            Self::Closed => Self::TlsClosed,
+            Self::Timeout => Self::TlsTimeout,
+            other => other,
+        }
+    }
+
+    /// What the server's own word on why it will not speak TLS means.
+    pub(super) fn of_alert(alert: AlertDescription) -> Option<Self> {
+        tls_problem(&rustls::Error::AlertReceived(alert)).map(Self::Tls)
     }
 
     /// What an error reply to the handshake means.

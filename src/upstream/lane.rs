@@ -16,6 +16,7 @@
 //! own turn costs the server 2.7 times as much.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -25,8 +26,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::warn;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Kind;
 use super::in_flight::{Desync, Endings, InFlight, OnLoss, Recipient};
@@ -41,8 +41,8 @@ use crate::socket::Stream;
 /// After this long without a reply that was due, the connection is thrown away.
 const STALL: Duration = Duration::from_secs(5);
 
-/// A connection that lived this long was a good one: the next attempt is not delayed.
-const HEALTHY: Duration = Duration::from_secs(10);
+/// A connection that lived this long, or answered a request, was a good one: the next attempt is not delayed.
+const HEALTHY: Duration = Duration::from_secs(1);
 
 /// How long requests may wait, and how many bytes of them.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +74,8 @@ pub struct Lane {
     server: Arc<Server>,
     queue: RefCell<InFlight>,
     is_ready: Cell<bool>,
+    /// The present connection has answered a request.
+    has_answered: Cell<bool>,
     is_woken: Cell<bool>,
     task: RefCell<Option<Waker>>,
     /// Clients that found the queue full.
@@ -115,6 +117,7 @@ impl Lane {
             server,
             queue: RefCell::default(),
             is_ready: Cell::new(false),
+            has_answered: Cell::new(false),
             is_woken: Cell::new(false),
             task: RefCell::default(),
             waiting: RefCell::default(),
@@ -154,17 +157,17 @@ impl Lane {
             let loss = self.drive(established).await;
             self.set_ready(false, is_first);
             self.server.metrics.losses.add(loss.label());
-            // The server's restart is one line here and one when it is back; the rest is in the metrics.
-            warn!(cause = %loss, "upstream connection lost");
             let now = Instant::now();
-            self.server.lost(now);
+            self.server.lost(&loss, now);
             let on = if self.limits.fail_on_loss { OnLoss::Fail } else { OnLoss::Keep };
             let endings = self.queue.borrow_mut().lose(on, now);
             self.count(endings);
             self.wake_waiting();
             on_loss();
-            if connected.elapsed() > HEALTHY {
+            if self.has_answered.take() || connected.elapsed() > HEALTHY {
                 backoff.reset();
+            } else {
+                self.pause(backoff.next(fastrand::f64())).await;
             }
         }
     }
@@ -177,6 +180,14 @@ impl Lane {
         }
     }
 
+    /// Waits; meanwhile answers the requests that have waited too long.
+    async fn pause(&self, length: Duration) {
+        tokio::select! {
+            () = sleep(length) => {}
+            never = self.expire_unsent() => match never {},
+        }
+    }
+
     /// Tries until there is a connection; meanwhile answers the requests that have waited too long.
     async fn connect(&self, backoff: &mut Backoff) -> Established {
         let attempts = async {
@@ -186,18 +197,18 @@ impl Lane {
                     Ok(established) => {
                         return established;
                     }
-                    Err(_) => sleep_until(Instant::now() + backoff.next(fastrand::f64())).await,
+                    Err(_) => sleep(backoff.next(fastrand::f64())).await,
                 }
             }
         };
         tokio::select! {
             established = attempts => established,
-            never = self.expire_unsent() => never,
+            never = self.expire_unsent() => match never {},
         }
     }
 
     /// Answers requests that have waited for longer than `queue_timeout`, for ever.
-    async fn expire_unsent(&self) -> Established {
+    async fn expire_unsent(&self) -> Infallible {
         let mut timer = Timer::default();
         poll_fn(|cx| {
             self.register(cx);
@@ -276,6 +287,7 @@ impl Lane {
             if let Some(age) = queue.age(Instant::now()) {
                 self.server.metrics.round_trip.record(age.as_secs_f64());
             }
+            self.has_answered.set(true);
             if let Err(loss) = self.pair(&mut queue, replies) {
                 return Poll::Ready(loss);
             }

@@ -1,5 +1,6 @@
 //! What all workers share about the server.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -108,7 +109,8 @@ impl Server {
             password,
             name,
             queue_timeout,
-            handshakes: Semaphore::new(HANDSHAKES),
+            // One until the first has succeeded: a wrong password is tried once, not once a worker.
+            handshakes: Semaphore::new(1),
             state: Mutex::default(),
             ready_workers: AtomicUsize::new(0),
             metrics,
@@ -144,9 +146,16 @@ impl Server {
         self.state().hold_until.map_or(now, |until| until.max(now))
     }
 
-    /// A connection was lost: from now on the server counts as away, until one is made.
-    pub(super) fn lost(&self, now: Instant) {
-        self.state().away_since.get_or_insert(now);
+    /// A connection was lost: from now on the server counts as away, until one is made. Logged once for all
+    /// connections that are lost together.
+    pub(super) fn lost(&self, cause: &dyn Display, now: Instant) {
+        let mut state = self.state();
+        if state.away_since.is_none() {
+            let cause = cause.to_string();
+            warn!(address = %self.dial.address, cause, "upstream connection lost");
+            state.away_since = Some(now);
+            state.trouble = Some(cause);
+        }
     }
 
     /// Opens a connection and makes it ready.
@@ -158,8 +167,11 @@ impl Server {
     /// Dropping this closes whatever was opened.
     pub(super) async fn connect(&self, kind: Kind) -> Result<Established, ConnectError> {
         let _turn = self.handshakes.acquire().await.expect("the semaphore is never closed");
-        let deadline = Instant::now() + self.dial.timeout;
-        let result = timeout_at(deadline, self.establish(kind)).await.unwrap_or(Err(ConnectError::Timeout));
+        // Whoever had the turn before may have found that trying is useless.
+        if self.next_attempt(Instant::now()) > Instant::now() {
+            return Err(ConnectError::HeldOff);
+        }
+        let result = self.establish(kind, Instant::now() + self.dial.timeout).await;
         self.note(&result.as_ref().map(|(_, identity)| identity));
         result.map(|(established, _)| established)
     }
@@ -182,9 +194,17 @@ impl Server {
         introduction.perform(stream).await
     }
 
-    async fn establish(&self, kind: Kind) -> Result<(Established, Identity), ConnectError> {
-        let mut stream = self.dial.connect().await?;
-        let (identity, rest) = self.introduce(kind, &mut stream).await?;
+    async fn establish(&self, kind: Kind, deadline: Instant) -> Result<(Established, Identity), ConnectError> {
+        let socket = timeout_at(deadline, self.dial.open()).await.unwrap_or(Err(ConnectError::Timeout))?;
+        let secured = timeout_at(deadline, self.dial.secure(socket)).await;
+        let mut stream = secured.unwrap_or(Err(ConnectError::TlsTimeout))?;
+        let introduced = timeout_at(deadline, self.introduce(kind, &mut stream)).await;
+        let (identity, rest) = introduced.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| match &stream {
+            Stream::Plain(_) => error,
+            // With TLS 1.3 a server refuses our certificate only now.
+            Stream::Tls(_) if matches!(error, ConnectError::Closed) => error.with_tls(),
+            Stream::Tls(_) => error,
+        })?;
         Ok((Established { stream, rest }, identity))
     }
 
@@ -198,6 +218,9 @@ impl Server {
                 if state.trouble.take().is_some() || state.identity.as_ref() != Some(identity) {
                     let Identity { server, version, mode } = identity;
                     info!(address = %self.dial.address, server, version, mode, "upstream ready");
+                }
+                if state.identity.is_none() {
+                    self.handshakes.add_permits(HANDSHAKES - 1);
                 }
                 *state = State { identity: Some((*identity).clone()), ..State::default() };
             }
