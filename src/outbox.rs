@@ -23,6 +23,11 @@ use crate::resp::{convert, encode};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(u64);
 
+impl Slot {
+    /// No request of a client: whatever is delivered there is thrown away.
+    pub const NONE: Self = Self(u64::MAX);
+}
+
 /// How a reply's bytes reach the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -178,13 +183,15 @@ impl Outbox {
         Ok(())
     }
 
-    /// Remembers the client's task; from now on a delivery wakes it.
-    pub fn register(&self, context: &Context<'_>) {
-        self.is_woken.set(false);
+    /// Remembers the client's task; from now on a delivery wakes it. Tells whether it had been woken: something
+    /// may have changed although there is nothing to write.
+    pub fn register(&self, context: &Context<'_>) -> bool {
+        let was_woken = self.is_woken.replace(false);
         let mut task = self.task.borrow_mut();
         if !task.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             *task = Some(context.waker().clone());
         }
+        was_woken
     }
 
     /// Wakes the client's task, once until it has run.

@@ -43,6 +43,11 @@ impl Users {
         !self.entries.is_empty()
     }
 
+    /// Whether there is a user of that name.
+    pub fn knows(&self, user: &[u8]) -> bool {
+        user == DEFAULT_USER.as_bytes() || self.entries.iter().any(|(name, _)| name.as_bytes() == user)
+    }
+
     /// Whether these credentials are right. Every entry is compared, each in constant time, so that the time
     /// taken tells nothing.
     pub fn accepts(&self, user: &[u8], password: &[u8]) -> bool {

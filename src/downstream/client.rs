@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::auth::DEFAULT_USER;
-use super::mode::{Decision, Mode, decide};
+use super::mode::{Decision, IN_TRANSACTION, Mode, decide};
 use super::pin::{AfterLoss, Belongs, Pin, selected_database};
 use super::register::Entry;
 use super::worker::Worker;
@@ -127,6 +127,11 @@ impl Client {
             Decision::Forward => return self.forward(command, now),
             Decision::Through(reason) => self.through(command, reason),
             Decision::Refuse(text) => self.error(text),
+            Decision::RefuseInTransaction => self.refuse_in_transaction(),
+            Decision::RefuseWhileSubscribed => self.error(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                command.label()
+            )),
             Decision::Queued => self.say(|out, _| encode::simple(out, "QUEUED")),
             Decision::Abort => {
                 self.mode = Mode::Open;
@@ -167,6 +172,28 @@ impl Client {
             false => conn.send(command.request.frame()),
         }
         pin.sent(command, reason, self.outbox.reserve());
+    }
+
+    /// Refuses a command the server must not see, and makes the server abort the transaction as it would have.
+    fn refuse_in_transaction(&mut self) {
+        let Mode::Pinned { conn, pin } = &mut self.mode else {
+            unreachable!("only a pinned client is in a transaction")
+        };
+        // Too few arguments: the server refuses it, and with it the transaction.
+        conn.send(b"*1\r\n$4\r\nECHO\r\n");
+        pin.sent_refused(self.outbox.reserve());
+    }
+
+    /// Lets the connection the client holds, if it holds one, speak the client's new protocol.
+    pub(super) fn set_protocol(&mut self, protocol: Protocol) {
+        if let Mode::Pinned { conn, pin } = &mut self.mode
+            && self.protocol != protocol
+        {
+            conn.send(format!("*2\r\n$5\r\nHELLO\r\n$1\r\n{}\r\n", protocol.number()).as_bytes());
+            pin.sent_hello(protocol);
+        }
+        self.protocol = protocol;
+        self.entry.about().protocol = protocol;
     }
 
     /// The client now holds a connection.
@@ -225,7 +252,9 @@ impl Client {
                     encode::null_array(&mut null, self.protocol);
                     self.outbox.deliver(slot, &null, Form::AsIs);
                 }
+                Belongs::RefusalInstead(slot) => self.outbox.fail(slot, IN_TRANSACTION),
                 Belongs::Push => self.outbox.push(frame),
+                Belongs::Us => {}
             }
         }
         Ok(())

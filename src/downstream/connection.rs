@@ -264,7 +264,7 @@ impl Connection {
         if let Mode::Pinned { pin, .. } = &self.client.mode
             && pin.waits_for_others()
         {
-            return Some(leaving);
+            return (outbox.unread() == 0).then_some(leaving);
         }
         let has_request = self.closing.is_none() && self.parsed.is_some();
         (outbox.in_flight() == 0 && outbox.unread() == 0 && !has_request).then_some(leaving)
@@ -272,8 +272,8 @@ impl Connection {
 
     /// Waits for anything to happen, and does it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        self.client.outbox.register(cx);
-        let mut has_moved = self.poll_write(cx).map_err(|_| CloseReason::Io)?;
+        let mut has_moved = self.client.outbox.register(cx);
+        has_moved |= self.poll_write(cx).map_err(|_| CloseReason::Io)?;
         match self.handle.order.get() {
             Order::Serve => {}
             Order::Kill => return Poll::Ready(Err(CloseReason::Killed)),

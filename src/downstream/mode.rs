@@ -35,6 +35,10 @@ pub(super) enum Decision {
     Wait,
     /// An error, in Redis' words where it has some.
     Refuse(&'static str),
+    /// The same in a transaction, whose `EXEC` must then answer `EXECABORT`.
+    RefuseInTransaction,
+    /// As Redis refuses what has nothing to do with subscriptions.
+    RefuseWhileSubscribed,
     /// As Redis answers in a transaction.
     Queued,
     /// The transaction was not executed: `EXECABORT`.
@@ -50,9 +54,8 @@ pub(super) const NOAUTH: &str = "NOAUTH Authentication required.";
 
 const REPLICATION: &str = "ERR a replica's stream does not pass through a proxy; connect to the server itself";
 
-const IN_TRANSACTION: &str = "ERR not allowed in a transaction through a proxy";
-
-const WHILE_PINNED: &str = "ERR not allowed while subscribed, watching or monitoring through a proxy";
+/// What would leave something on a connection, or concern one that is not the client's own.
+pub(super) const IN_TRANSACTION: &str = "ERR not allowed in a transaction through a proxy";
 
 /// What to do with `command`. `in_flight` counts requests on shared connections; `is_doomed` says that a
 /// watched key may have changed unseen.
@@ -89,6 +92,7 @@ fn aborted(route: Route, command: &Command<'_>) -> Decision {
         Route::Refuse => Decision::Refuse(REPLICATION),
         _ if command.is("exec") => Decision::Abort,
         _ if command.is("discard") => Decision::Discard,
+        Route::Here(Local::Auth | Local::Hello | Local::Client) => Decision::Refuse(IN_TRANSACTION),
         _ if command.is("multi") => Decision::Refuse("ERR MULTI calls can not be nested"),
         _ if command.is("watch") => Decision::Refuse("ERR WATCH inside MULTI is not allowed"),
         _ => Decision::Queued,
@@ -97,21 +101,44 @@ fn aborted(route: Route, command: &Command<'_>) -> Decision {
 
 fn pinned(pin: &Pin, route: Route) -> Decision {
     let is_idle = pin.in_flight() == 0;
+    if pin.is_in_transaction() && is_idle {
+        return in_transaction(route);
+    }
     match route {
         Route::Here(local @ (Local::Quit | Local::Reset)) if is_idle || pin.is_monitoring() => Decision::Here(local),
         Route::Here(_) if !is_idle => Decision::Wait,
         Route::Here(Local::Select) if pin.asks_for_database() => Decision::Through(None),
         Route::Here(_) if pin.is_clear() => Decision::CheckIn,
-        Route::Here(Local::Ping | Local::Echo | Local::Select | Local::Client) => Decision::Through(None),
-        // The server refuses these itself; a password must not reach it.
-        Route::Here(_) if pin.is_in_transaction() => Decision::Refuse(IN_TRANSACTION),
-        Route::Here(_) => Decision::Refuse(WHILE_PINNED),
+        Route::Here(Local::Ping | Local::Select) => Decision::Through(None),
+        Route::Here(_) if pin.is_subscribed_in_resp2() => Decision::RefuseWhileSubscribed,
+        // Its connection is the client's own, but not its name, its password or the view of other clients.
+        Route::Here(local) => Decision::Here(local),
         Route::Refuse => Decision::Refuse(REPLICATION),
         _ if pin.is_exclusive() => Decision::Wait,
+        // What the replies will say decides whether this one may be sent.
+        _ if pin.may_be_in_transaction() && leaves_something(route) => Decision::Wait,
         Route::Pin(reason) => Decision::Through(Some(reason)),
         Route::Forward | Route::PinIfBlocking | Route::Script if pin.is_clear() => Decision::CheckIn,
         Route::Forward | Route::PinIfBlocking | Route::Script => Decision::Through(None),
     }
+}
+
+/// Between `MULTI` and `EXEC`, everything before it answered.
+fn in_transaction(route: Route) -> Decision {
+    match route {
+        Route::Here(local @ (Local::Quit | Local::Reset)) => Decision::Here(local),
+        Route::Here(Local::Ping | Local::Echo | Local::Select) => Decision::Through(None),
+        // It would be answered for a connection that is not the client's.
+        Route::Here(Local::Auth | Local::Hello | Local::Client) | Route::Refuse => Decision::RefuseInTransaction,
+        Route::Pin(_) if leaves_something(route) => Decision::RefuseInTransaction,
+        // `MULTI` and `WATCH` are for the server to refuse.
+        Route::Pin(_) | Route::Forward | Route::PinIfBlocking | Route::Script => Decision::Through(None),
+    }
+}
+
+/// Whether a command, run by `EXEC`, would leave something on its connection that no reply tells of.
+fn leaves_something(route: Route) -> bool {
+    matches!(route, Route::Pin(PinReason::Subscription | PinReason::Monitor | PinReason::Tracking))
 }
 
 /// Of `CLIENT`'s subcommands, those that need the server.

@@ -55,6 +55,10 @@ enum What {
     Monitor,
     TrackingOn,
     TrackingOff,
+    /// A command that only makes the server abort the transaction; the client is told why.
+    Refused,
+    /// A `HELLO` of ours, for a client that was answered already.
+    Hello(Protocol),
 }
 
 /// What can be subscribed to.
@@ -78,6 +82,10 @@ pub(super) enum Belongs {
     Push,
     /// The reply of this request, but the client is told a null: its `EXEC` was not run.
     NullInstead(Slot),
+    /// The reply of this request, but the client is told that it was refused here.
+    RefusalInstead(Slot),
+    /// Nobody: it answers a request of ours.
+    Us,
 }
 
 /// What a frame means for the client.
@@ -133,6 +141,11 @@ impl Pin {
     /// Whether the client is between `MULTI` and `EXEC`, as far as the replies have said.
     pub(super) fn is_in_transaction(&self) -> bool {
         self.transaction.is_some()
+    }
+
+    /// Whether a `MULTI` is in flight, or has been answered.
+    pub(super) fn may_be_in_transaction(&self) -> bool {
+        self.is_in_transaction() || self.expected.iter().any(|expected| expected.what == What::Multi)
     }
 
     /// Whether only the commands of subscriptions are allowed, as RESP2 has it.
@@ -191,12 +204,24 @@ impl Pin {
         self.expected.push_back(Expected { slot, effect: command.effect(), what });
     }
 
+    /// A command that makes the server abort the transaction is about to be sent in place of one refused here.
+    pub(super) fn sent_refused(&mut self, slot: Slot) {
+        self.expected.push_back(Expected { slot, effect: Effect::Read, what: What::Refused });
+    }
+
+    /// A `HELLO` of ours is about to be sent: the client is answered here.
+    pub(super) fn sent_hello(&mut self, protocol: Protocol) {
+        self.expected.push_back(Expected { slot: Slot::NONE, effect: Effect::Read, what: What::Hello(protocol) });
+    }
+
     fn what(&self, command: &Command<'_>) -> What {
         let request = &command.request;
         let names = request.len() - 1;
         let unsubscribe = |topic| if names == 0 { What::UnsubscribeAll(topic) } else { What::Subscribe(names) };
         match command.row().map(|row| row.name) {
             Some("multi") => What::Multi,
+            // With arguments it is an error, and the transaction stays open.
+            Some("exec") if names > 0 => What::Plain,
             Some("exec") if self.is_doomed => What::DoomedExec,
             Some("exec") => What::Exec,
             Some("discard") => What::Discard,
@@ -264,6 +289,11 @@ impl Pin {
             What::TrackingOn if is_ok => self.is_tracking = true,
             What::TrackingOff if is_ok => self.is_tracking = false,
             What::Discard if is_ok => self.end_transaction(),
+            What::Refused => meaning.belongs = Belongs::RefusalInstead(slot),
+            What::Hello(protocol) => {
+                self.protocol = protocol;
+                meaning.belongs = Belongs::Us;
+            }
             What::DoomedExec if is_ok => {
                 meaning.belongs = Belongs::NullInstead(slot);
                 self.end_transaction();

@@ -22,8 +22,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For what the server sends: Redis' own maximum for a value, and room for any real reply.
-    pub const REPLY: Self = Self { bulk: 1 << 30, elements: 1 << 28, line: 64 << 10 };
+    /// For what the server sends: twice Redis' own maximum for a value, and room for any real reply. A line may be
+    /// as long as a value: `MONITOR` shows one.
+    pub const REPLY: Self = Self { bulk: 1 << 30, elements: 1 << 28, line: 1 << 30 };
 }
 
 /// Why bytes are not a frame. The connection they came on is lost: its next byte has no meaning.

@@ -93,16 +93,18 @@ fn list(client: &mut Client, request: &Request<'_>) {
     let shown: Vec<_> = if request.len() == 2 {
         all
     } else if request.is(2, "type") && request.len() == 4 {
-        match request.arg(3).unwrap_or_default().to_ascii_lowercase().as_slice() {
-            b"normal" => all,
-            // Neither replicas nor masters connect here; subscribers are shown as normal clients.
-            b"pubsub" | b"replica" | b"slave" | b"master" => Vec::new(),
-            other => return client.error(format!("ERR Unknown client type '{}'", quoted(other))),
+        let kind = request.arg(3).unwrap_or_default();
+        match is_normal_type(kind) {
+            Some(true) => all,
+            Some(false) => Vec::new(),
+            None => return client.error(format!("ERR Unknown client type '{}'", quoted(kind))),
         }
     } else if request.is(2, "id") && request.len() > 3 {
-        let ids: Option<Vec<u64>> = request.args_from(3).map(id_of).collect();
+        let ids: Option<Vec<i64>> = request.args_from(3).map(decimal).collect();
         match ids {
-            Some(ids) => all.into_iter().filter(|entry| ids.contains(&entry.id)).collect(),
+            Some(ids) => {
+                all.into_iter().filter(|entry| ids.iter().any(|id| u64::try_from(*id) == Ok(entry.id))).collect()
+            }
             None => return client.error("ERR Invalid client ID"),
         }
     } else {
@@ -145,10 +147,15 @@ fn kill(client: &mut Client, request: &Request<'_>) {
             Box::new(move |entry| entry.peer.as_bytes() == value)
         } else if request.is(index, "laddr") {
             Box::new(move |entry| entry.local.as_bytes() == value)
+        } else if request.is(index, "user") && !client.worker.shared.users.knows(value) {
+            return client.error(format!("ERR No such user '{}'", quoted(value)));
         } else if request.is(index, "user") {
             Box::new(move |entry| entry.about().user.as_bytes() == value)
         } else if request.is(index, "type") {
-            Box::new(move |_| value.eq_ignore_ascii_case(b"normal"))
+            match is_normal_type(value) {
+                Some(is_normal) => Box::new(move |_| is_normal),
+                None => return client.error(format!("ERR Unknown client type '{}'", quoted(value))),
+            }
         } else if request.is(index, "skipme") && (request.is(index + 1, "yes") || request.is(index + 1, "no")) {
             skip_me = request.is(index + 1, "yes");
             continue;
@@ -177,6 +184,16 @@ fn reply(client: &mut Client, request: &Request<'_>) {
         }
     } else {
         client.error(SYNTAX);
+    }
+}
+
+/// Whether a client type is the one all clients have here: neither replicas nor masters connect, and subscribers
+/// are shown as normal clients. `None` is no type.
+fn is_normal_type(text: &[u8]) -> Option<bool> {
+    match text.to_ascii_lowercase().as_slice() {
+        b"normal" => Some(true),
+        b"pubsub" | b"replica" | b"slave" | b"master" => Some(false),
+        _ => None,
     }
 }
 

@@ -1,13 +1,13 @@
 //! `HELLO [version [AUTH user password] [SETNAME name]]`
 
-use super::{BAD_NAME, WRONGPASS, is_authenticated, is_valid_name, log_in, quoted, set_protocol};
+use super::{BAD_NAME, WRONGPASS, is_authenticated, is_valid_name, log_in, quoted};
 use crate::command::Command;
 use crate::downstream::client::Client;
 use crate::resp::{Protocol, decimal, encode};
 use crate::upstream::NOT_EXECUTED;
 
-const NOT_AUTHENTICATED: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
-                                 AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
+const NOT_AUTHENTICATED: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
+                                 <user> <pass> option can be used to authenticate the client and select the RESP protocol \
                                  version at the same time";
 
 pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
@@ -50,7 +50,7 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
         }
         client.entry.about().name = name.to_vec();
     }
-    set_protocol(client, protocol);
+    client.set_protocol(protocol);
     let id = client.entry.id;
     client.say(|out, protocol| {
         encode::map_header(out, protocol, 7);

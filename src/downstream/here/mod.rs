@@ -9,7 +9,7 @@ use super::CloseReason;
 use super::client::{Client, Outcome};
 use super::mode::Mode;
 use crate::command::{Command, Local, PinReason};
-use crate::resp::{Protocol, encode};
+use crate::resp::encode;
 
 const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -99,11 +99,6 @@ const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or spec
 /// A client's text inside an error, as Redis quotes it: at most 128 bytes.
 fn quoted(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(128)]).into_owned()
-}
-
-fn set_protocol(client: &mut Client, protocol: Protocol) {
-    client.protocol = protocol;
-    client.entry.about().protocol = protocol;
 }
 
 fn is_authenticated(client: &Client) -> bool {

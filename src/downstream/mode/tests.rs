@@ -53,13 +53,35 @@ fn a_transaction_keeps_its_connection_and_its_secrets() {
     let mode = pinned(PinReason::Transaction, &[("MULTI", "+OK\r\n")]);
     assert_eq!(decision(&mode, "SET a 1", 0), Decision::Through(None));
     assert_eq!(decision(&mode, "PING", 0), Decision::Through(None));
-    assert!(matches!(decision(&mode, "AUTH secret", 0), Decision::Refuse(_)));
-    assert!(matches!(decision(&mode, "HELLO 3 AUTH u secret", 0), Decision::Refuse(_)));
+    for line in
+        ["AUTH secret", "HELLO 3 AUTH u secret", "CLIENT REPLY OFF", "CLIENT TRACKING ON", "SUBSCRIBE a", "MONITOR"]
+    {
+        assert_eq!(decision(&mode, line, 0), Decision::RefuseInTransaction, "{line}");
+    }
     assert_eq!(decision(&mode, "RESET", 0), Decision::Here(Local::Reset));
 
     let in_flight = pinned(PinReason::Transaction, &[("MULTI", "")]);
     assert_eq!(decision(&in_flight, "SET a 1", 0), Decision::Through(None), "a pipeline does not wait");
     assert_eq!(decision(&in_flight, "PING", 0), Decision::Wait);
+    assert_eq!(decision(&in_flight, "SUBSCRIBE a", 0), Decision::Wait);
+}
+
+#[test]
+fn a_client_that_watches_is_still_itself() {
+    let mode = pinned(PinReason::Watch, &[("WATCH a", "+OK\r\n")]);
+    assert_eq!(decision(&mode, "GET a", 0), Decision::Through(None));
+    assert_eq!(decision(&mode, "CLIENT REPLY OFF", 0), Decision::Here(Local::Client));
+    assert_eq!(decision(&mode, "AUTH secret", 0), Decision::Here(Local::Auth));
+    assert_eq!(decision(&mode, "SELECT 3", 0), Decision::Through(None), "the watch is in its database");
+}
+
+#[test]
+fn a_subscriber_in_resp2_may_only_subscribe() {
+    let confirmed = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+    let mode = pinned(PinReason::Subscription, &[("SUBSCRIBE a", confirmed)]);
+    assert_eq!(decision(&mode, "AUTH secret", 0), Decision::RefuseWhileSubscribed);
+    assert_eq!(decision(&mode, "PING", 0), Decision::Through(None));
+    assert_eq!(decision(&mode, "GET a", 0), Decision::Through(None), "the server refuses it in its own words");
 }
 
 #[test]
