@@ -40,6 +40,12 @@ pub enum Form {
 /// A reply larger than this is handed over without a copy.
 const COPY_UP_TO: usize = 16 << 10;
 
+/// Requests a client may have in flight before it is known to ask for small values.
+const FIRST_WINDOW: usize = 32;
+
+/// A reply up to this size is a small one.
+const SMALL: usize = 4 << 10;
+
 /// What an idle client's buffer may keep.
 const IDLE_CAPACITY: usize = 4 << 10;
 
@@ -63,6 +69,12 @@ struct State {
     /// Requests not wholly answered yet; the first one's number is `first`.
     slots: VecDeque<Reply>,
     first: u64,
+    /// The size of a large reply of late: what the next ones may take.
+    typical: usize,
+    /// Small replies since the last large one.
+    small_in_a_row: usize,
+    /// Bytes of the reply that comes in pieces.
+    piecewise: usize,
     /// Replies to requests from now on are thrown away (`CLIENT REPLY`).
     is_muted: bool,
     /// The client has gone, or a reply broke off in the middle.
@@ -104,6 +116,7 @@ impl Outbox {
 
     /// The whole reply for a slot.
     pub fn deliver(&self, slot: Slot, frame: &[u8], form: Form) {
+        self.state.borrow_mut().learn_size(frame.len());
         self.fill(slot, |out| match form {
             Form::AsIs => out.extend_from_slice(frame),
             Form::Resp2 => convert::to_resp2(frame, out),
@@ -124,11 +137,14 @@ impl Outbox {
         if slot.0 != state.first {
             return;
         }
+        state.piecewise += bytes.len();
         let is_muted = matches!(state.slots.front(), Some(Reply::Waiting { is_muted: true }));
         if !is_muted {
             state.append_bytes(bytes);
         }
         if is_last {
+            let whole = std::mem::take(&mut state.piecewise);
+            state.learn_size(whole);
             state.slots.pop_front();
             state.first += 1;
             state.release_parked();
@@ -168,6 +184,13 @@ impl Outbox {
     /// Requests not wholly answered.
     pub fn in_flight(&self) -> usize {
         self.state.borrow().slots.len()
+    }
+
+    /// How many requests may be in flight at a time, so that their replies take no more than `bytes`, as far as
+    /// the last ones tell. A client starts with few, and every small reply lets it have one more.
+    pub fn window(&self, bytes: usize) -> usize {
+        let state = self.state.borrow();
+        (bytes / state.typical.max(1)).clamp(1, FIRST_WINDOW + state.small_in_a_row)
     }
 
     /// Bytes the client has not taken.
@@ -229,6 +252,12 @@ impl Outbox {
 }
 
 impl State {
+    /// Large replies count at once, and are forgotten slowly.
+    fn learn_size(&mut self, len: usize) {
+        self.typical = len.max(self.typical - self.typical / 16);
+        self.small_in_a_row = if len <= SMALL { self.small_in_a_row + 1 } else { 0 };
+    }
+
     fn append(&mut self, write: impl FnOnce(&mut BytesMut)) {
         if self.is_closed {
             return;

@@ -105,7 +105,7 @@ impl Default for Limits {
         Self {
             request: ByteSize::mib(512),
             arguments: 1 << 20,
-            in_flight: 1024,
+            in_flight: 256,
             unread_replies: ByteSize::mib(1),
             queue: ByteSize::mib(16),
             pinned: 1000,

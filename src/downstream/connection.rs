@@ -216,7 +216,9 @@ impl Connection {
     fn may_accept(&self) -> bool {
         let limits = &self.client.worker.settings.limits;
         let outbox = &self.client.outbox;
-        outbox.in_flight() < limits.in_flight && outbox.unread() < limits.unread_replies.bytes()
+        let unread_most = limits.unread_replies.bytes();
+        let unread = outbox.unread();
+        unread < unread_most && outbox.in_flight() < limits.in_flight.min(outbox.window(unread_most - unread))
     }
 
     fn refuse(&mut self, error: RequestError) {

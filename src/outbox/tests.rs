@@ -71,6 +71,25 @@ fn a_large_reply_passes_in_pieces() {
     assert!(all.starts_with(b"+a\r\nxx") && all.ends_with(b"xy\r\n+z\r\n"));
 }
 
+#[test]
+fn the_window_is_as_wide_as_the_last_replies_allow() {
+    let outbox = Outbox::default();
+    assert_eq!(outbox.window(1 << 20), FIRST_WINDOW);
+    let slot = outbox.reserve();
+    outbox.deliver(slot, &[b'x'; 1000], Form::AsIs);
+    assert_eq!(outbox.window(1 << 20), FIRST_WINDOW + 1);
+    assert_eq!(outbox.window(10_000), 10);
+    let slot = outbox.reserve();
+    outbox.deliver_part(slot, Bytes::from(vec![b'x'; 3 << 20]), false);
+    outbox.deliver_part(slot, Bytes::from_static(b"\r\n"), true);
+    assert_eq!(outbox.window(1 << 20), 1, "one at a time, however large");
+    for _ in 0..200 {
+        let slot = outbox.reserve();
+        outbox.deliver(slot, b"+OK\r\n", Form::AsIs);
+    }
+    assert_eq!(outbox.window(1 << 20), FIRST_WINDOW + 200, "a large one is forgotten");
+}
+
 proptest! {
     #[test]
     fn replies_leave_in_the_order_of_their_requests(order in Just((0..20usize).collect::<Vec<_>>()).prop_shuffle()) {

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
@@ -101,7 +101,16 @@ impl Replies {
 
     fn piece(&mut self) -> Result<Option<Item<'static>>, ScanError> {
         self.forget_given();
-        let bytes = self.buf.split_to(self.buf.len().min(self.left)).freeze();
+        let len = self.buf.len().min(self.left);
+        // A piece shares the buffer's memory: a small one must not keep a large buffer from being freed.
+        let bytes = match len * 2 < self.buf.capacity() {
+            true => {
+                let piece = Bytes::copy_from_slice(&self.buf[..len]);
+                self.buf.advance(len);
+                piece
+            }
+            false => self.buf.split_to(len).freeze(),
+        };
         let Some(&last) = bytes.last() else { return Ok(None) };
         self.left -= bytes.len();
         match self.left == 0 && last != b'\n' {
@@ -114,7 +123,7 @@ impl Replies {
         if self.given == self.buf.len() {
             self.buf.clear();
         } else if self.given > 0 {
-            bytes::Buf::advance(&mut self.buf, self.given);
+            self.buf.advance(self.given);
         }
         self.given = 0;
     }
