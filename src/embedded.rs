@@ -2,6 +2,7 @@
 //!
 //! It listens on a Unix socket in a directory of its own, keeps nothing on disk, and ends with the proxy.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ impl Embedded {
         command.arg("--unixsocket").arg(&socket).args(["--unixsocketperm", "700"]);
         command.arg("--dir").arg(dir.path()).arg("--logfile").arg(dir.path().join("log"));
         let process = command
+            // Ctrl-C is for the proxy, which ends the server when it has drained.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cloakroom::Prepared;
-use cloakroom::config::{Flags, Format, Level, Loaded, Log, load};
+use cloakroom::config::{Flags, Format, Level, Log, load};
 use cloakroom::embedded::Embedded;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -52,16 +52,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         true => Some(Embedded::start().map_err(anyhow::Error::msg)?),
         false => None,
     };
-    let socket = embedded.as_ref().map(|embedded| format!("unix:{}", embedded.socket().display()));
     let flags = Flags {
         listen: arguments.listen,
-        upstream: arguments.upstream.or(socket),
+        upstream: arguments.upstream,
         password: std::env::var("CLOAKROOM_UPSTREAM_PASSWORD").ok().filter(|text| !text.is_empty()).map(Into::into),
+        private_server: embedded.as_ref().map(Embedded::socket),
     };
-    let mut loaded = load(path, &flags)?;
-    if embedded.is_some() {
-        forget_remote(&mut loaded);
-    }
+    let loaded = load(path, &flags)?;
     let prepared = Prepared::new(&loaded)?;
     if arguments.check {
         println!("{}: ok", path.map_or("the built-in defaults".to_owned(), |path| path.display().to_string()));
@@ -73,27 +70,14 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut stop = Stop::new()?;
-        let mut again = Stop::new()?;
-        let stopped = async {
-            stop.wait().await;
-            // The same signal reaches both; the second one must be another.
+        let (mut first, mut second) = (Stop::new()?, Stop::new()?);
+        let stop_now = async {
+            // Each hears every signal: the first one is the other's.
+            second.wait().await;
+            second.wait().await;
         };
-        cloakroom::run(prepared, stopped, async {
-            again.wait().await;
-            again.wait().await;
-        })
-        .await
+        cloakroom::run(prepared, first.wait(), stop_now).await
     })
-}
-
-/// The private server wants no password, no TLS and none of the real one's databases.
-fn forget_remote(loaded: &mut Loaded) {
-    let upstream = &mut loaded.config.upstream;
-    upstream.username.clear();
-    upstream.password = None;
-    upstream.password_file = None;
-    upstream.tls.enabled = false;
 }
 
 /// The signals that ask a process to end.

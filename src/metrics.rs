@@ -47,6 +47,8 @@ pub struct UpstreamMetrics {
     pub connects: Labelled<&'static str>,
     /// Multiplexed connections lost, by cause.
     pub losses: Labelled<&'static str>,
+    /// Lost connections the server was asked to forget, by what became of them.
+    pub severs: Labelled<&'static str>,
     /// From sending the oldest request of a burst to its reply.
     pub round_trip: Histogram,
     /// Requests answered as surely not executed.
@@ -93,6 +95,9 @@ pub struct Labels {
 const CONNECT_RESULTS: [&str; 12] =
     ["ok", "held_off", "io", "timeout", "closed", "loading", "replica", "refused", "auth", "tls", "not_redis", "file"];
 
+/// What becomes of a lost connection on the server.
+const SEVER_RESULTS: [&str; 3] = ["killed", "gone", "denied"];
+
 /// Why a multiplexed connection is lost.
 const LOSS_CAUSES: [&str; 4] = ["closed", "io", "desync", "stalled"];
 
@@ -138,6 +143,7 @@ impl UpstreamMetrics {
                 |result| counter!("cloakroom_upstream_connects_total", "result" => result),
             ),
             losses: Labelled::new(LOSS_CAUSES, |cause| counter!("cloakroom_upstream_losses_total", "cause" => cause)),
+            severs: Labelled::new(SEVER_RESULTS, |result| counter!("cloakroom_severs_total", "result" => result)),
             round_trip: histogram!("cloakroom_upstream_round_trip_seconds"),
             not_executed: counter!("cloakroom_not_executed_total"),
             unknown_outcome: counter!("cloakroom_unknown_outcome_total"),
@@ -160,6 +166,7 @@ fn describe() {
     count!("cloakroom_pins_total", "Upstream connections given to one client for a while, by reason.");
     count!("cloakroom_upstream_connects_total", "Attempts to connect to the server, by result.");
     count!("cloakroom_upstream_losses_total", "Multiplexed connections lost, by cause.");
+    count!("cloakroom_severs_total", "Lost connections the server was asked to forget, by result.");
     spread!("cloakroom_upstream_round_trip_seconds", "From sending a request to its reply; one sample a read.");
     count!("cloakroom_not_executed_total", "Requests answered as surely not executed.");
     count!("cloakroom_unknown_outcome_total", "Requests answered as perhaps executed.");

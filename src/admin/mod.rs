@@ -22,12 +22,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{interval, sleep};
 use tracing::debug;
 
 use crate::config::Address;
+use crate::socket::UnixDoor;
 use crate::upstream::Server;
 
 /// Scrapes at a time; more wait.
@@ -51,7 +52,7 @@ pub enum Port {
     #[allow(missing_docs)]
     Tcp(TcpListener),
     #[allow(missing_docs)]
-    Unix(UnixListener),
+    Unix(UnixDoor),
 }
 
 impl Port {
@@ -62,10 +63,7 @@ impl Port {
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp { host, port } => TcpListener::bind((host.as_str(), *port)).await.map(Self::Tcp),
-            Address::Unix(path) => {
-                let _ = std::fs::remove_file(path);
-                UnixListener::bind(path).map(Self::Unix)
-            }
+            Address::Unix(path) => UnixDoor::bind(path).map(Self::Unix),
         }
     }
 
@@ -161,7 +159,7 @@ impl Port {
     async fn accept(&self) -> io::Result<Box<dyn Socket>> {
         Ok(match self {
             Self::Tcp(listener) => Box::new(listener.accept().await?.0),
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(door) => Box::new(door.accept().await?),
         })
     }
 }

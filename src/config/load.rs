@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-use super::{Address, Config, ConfigError, Place, Verify, parse_address};
+use super::{Address, Config, ConfigError, Place, Upstream, Verify, parse_address};
 
 /// The variable that may hold the server's password.
 const PASSWORD_VARIABLE: &str = "CLOAKROOM_UPSTREAM_PASSWORD";
@@ -22,6 +22,8 @@ pub struct Flags {
     pub upstream: Option<String>,
     /// `CLOAKROOM_UPSTREAM_PASSWORD`
     pub password: Option<SecretString>,
+    /// `--with-redis`: the private server's socket. It wants no password and no TLS.
+    pub private_server: Option<PathBuf>,
 }
 
 /// A configuration, and where each of its values stands.
@@ -88,6 +90,13 @@ fn apply(config: &mut Config, flags: &Flags, source: &mut Source) -> Result<(), 
         config.upstream.password = Some(password.clone());
         config.upstream.password_file = None;
         source.overridden.push(("upstream.password", Place::Variable(PASSWORD_VARIABLE)));
+    }
+    if let Some(socket) = &flags.private_server {
+        let Upstream { name, connect_timeout, queue_timeout, reply_timeout, reconnect, .. } = config.upstream.clone();
+        let server = Address::Unix(socket.clone());
+        let private =
+            Upstream { server, name, connect_timeout, queue_timeout, reply_timeout, reconnect, ..Upstream::default() };
+        config.upstream = private;
     }
     Ok(())
 }

@@ -109,7 +109,8 @@ pub(super) fn path<'de, D: Deserializer<'de>>(source: D) -> Result<Option<PathBu
 
 /// An empty string is no secret.
 pub(super) fn secret<'de, D: Deserializer<'de>>(source: D) -> Result<Option<SecretString>, D::Error> {
-    let text = String::deserialize(source)?;
+    // The parser's own message would repeat what stands there.
+    let text = String::deserialize(source).map_err(|_| D::Error::custom("expected a string in quotes"))?;
     Ok((!text.is_empty()).then(|| SecretString::from(text)))
 }
 

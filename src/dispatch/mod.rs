@@ -120,6 +120,11 @@ impl Dispatch {
         self.pool.check_out(Kind { protocol, db }).await
     }
 
+    /// Has the server forget a connection that was lost under a request that may have run.
+    pub fn sever(&self, lost: Pinned) {
+        self.pool.sever(lost);
+    }
+
     /// Gives it back.
     pub fn check_in(&self, pinned: Pinned) {
         self.pool.check_in(pinned);

@@ -125,9 +125,9 @@ impl Client {
             Decision::CheckOut(reason) => return Outcome::CheckOut(reason),
             Decision::CheckIn => unreachable!("act gives the connection back before it carries out"),
             Decision::Forward => return self.forward(command, now),
-            Decision::Through(reason) => self.through(command, reason),
+            Decision::Through(reason) => self.through(command, reason, now),
             Decision::Refuse(text) => self.error(text),
-            Decision::RefuseInTransaction => self.refuse_in_transaction(),
+            Decision::RefuseInTransaction => self.refuse_in_transaction(now),
             Decision::RefuseWhileSubscribed => self.error(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 command.label()
@@ -158,7 +158,7 @@ impl Client {
         }
     }
 
-    fn through(&mut self, command: &Command<'_>, reason: Option<PinReason>) {
+    fn through(&mut self, command: &Command<'_>, reason: Option<PinReason>, now: Instant) {
         let Mode::Pinned { conn, pin } = &mut self.mode else { unreachable!("only a pinned client is sent through") };
         if pin.is_clear() {
             let reason = reason.unwrap_or(PinReason::Database);
@@ -171,17 +171,17 @@ impl Client {
             true => conn.send(b"*1\r\n$7\r\nDISCARD\r\n"),
             false => conn.send(command.request.frame()),
         }
-        pin.sent(command, reason, self.outbox.reserve());
+        pin.sent(command, reason, self.outbox.reserve(), now);
     }
 
     /// Refuses a command the server must not see, and makes the server abort the transaction as it would have.
-    fn refuse_in_transaction(&mut self) {
+    fn refuse_in_transaction(&mut self, now: Instant) {
         let Mode::Pinned { conn, pin } = &mut self.mode else {
             unreachable!("only a pinned client is in a transaction")
         };
         // Too few arguments: the server refuses it, and with it the transaction.
         conn.send(b"*1\r\n$4\r\nECHO\r\n");
-        pin.sent_refused(self.outbox.reserve());
+        pin.sent_refused(self.outbox.reserve(), now);
     }
 
     /// Lets the connection the client holds, if it holds one, speak the client's new protocol.
@@ -190,7 +190,7 @@ impl Client {
             && self.protocol != protocol
         {
             conn.send(format!("*2\r\n$5\r\nHELLO\r\n$1\r\n{}\r\n", protocol.number()).as_bytes());
-            pin.sent_hello(protocol);
+            pin.sent_hello(protocol, Instant::now());
         }
         self.protocol = protocol;
         self.entry.about().protocol = protocol;
@@ -265,8 +265,11 @@ impl Client {
     /// # Errors
     /// The client must see the gap: it is closed.
     pub(super) fn lost_pinned(&mut self) -> Result<(), CloseReason> {
-        let Mode::Pinned { pin, .. } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
+        let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
         let loss = pin.lost();
+        if loss.in_flight.iter().any(|(_, may_have_run)| *may_have_run) {
+            self.worker.dispatch.sever(conn);
+        }
         let metrics = &self.worker.shared.metrics.upstream;
         for (slot, may_have_run) in loss.in_flight {
             match may_have_run {

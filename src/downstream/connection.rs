@@ -319,7 +319,16 @@ impl Connection {
     fn poll_pinned(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let client = &mut self.client;
         let has_room = client.outbox.unread() < client.worker.settings.limits.unread_replies.bytes();
-        let Mode::Pinned { conn, .. } = &mut client.mode else { return Ok(false) };
+        let Mode::Pinned { conn, pin } = &mut client.mode else {
+            self.handle.due.set(None);
+            return Ok(false);
+        };
+        let due = pin.due(client.worker.settings.upstream.reply_timeout);
+        self.handle.due.set(due);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            client.lost_pinned()?;
+            return Ok(true);
+        }
         let read = match conn.poll_write(cx) {
             Ok(()) if has_room => conn.poll_read(cx),
             Ok(()) => return Ok(false),

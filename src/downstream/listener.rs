@@ -6,14 +6,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket as RawSocket, Type};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, UnixListener, lookup_host};
+use tokio::net::{TcpListener, lookup_host};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -24,7 +22,7 @@ use tracing::warn;
 use super::connection::CloseReason;
 use super::worker::{Accepted, Workers};
 use crate::config::{Address, ListenTls};
-use crate::socket::{Socket, Stream};
+use crate::socket::{Socket, Stream, UnixDoor};
 use crate::upstream::tls::{TlsError, certificates, private_key};
 
 /// Clients the system holds until they are accepted.
@@ -42,7 +40,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Kind {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixDoor),
 }
 
 impl Listener {
@@ -62,10 +60,7 @@ impl Listener {
                 }
                 return Err(last);
             }
-            Address::Unix(path) => {
-                remove_stale(path)?;
-                Kind::Unix(UnixListener::bind(path)?, path.clone())
-            }
+            Address::Unix(path) => Kind::Unix(UnixDoor::bind(path)?),
         };
         Ok(Self { kind })
     }
@@ -77,7 +72,7 @@ impl Listener {
                 let address = listener.local_addr()?;
                 Ok(Address::tcp(&address.ip().to_string(), address.port()))
             }
-            Kind::Unix(_, path) => Ok(Address::Unix(path.clone())),
+            Kind::Unix(door) => Ok(Address::Unix(door.path().to_owned())),
         }
     }
 
@@ -97,13 +92,13 @@ impl Listener {
                     Ok((socket, _)) => socket.into_std().map(Accepted::Tcp),
                     Err(error) => Err(error),
                 },
-                Kind::Unix(listener, _) => match listener.accept().await {
-                    Ok((socket, _)) if workers.clients() >= max_clients => {
+                Kind::Unix(door) => match door.accept().await {
+                    Ok(socket) if workers.clients() >= max_clients => {
                         workers.turned_away(CloseReason::TooMany);
                         turn_away(socket);
                         continue;
                     }
-                    Ok((socket, _)) => socket.into_std().map(Accepted::Unix),
+                    Ok(socket) => socket.into_std().map(Accepted::Unix),
                     Err(error) => Err(error),
                 },
             };
@@ -120,14 +115,6 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Kind::Unix(_, path) = &self.kind {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
@@ -135,15 +122,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
-}
-
-/// Removes a Unix socket nobody listens on: what a killed process leaves behind.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    match StdUnixStream::connect(path) {
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        Err(_) => Ok(()),
-    }
 }
 
 fn turn_away(mut socket: impl AsyncWriteExt + Unpin + Send + 'static) {

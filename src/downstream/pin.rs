@@ -4,11 +4,18 @@
 //! request a frame answers, whether anything is left on the connection, and what becomes of the client if
 //! the connection is lost.
 
+mod loss;
+
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::command::{Command, Effect, PinReason};
 use crate::outbox::Slot;
 use crate::resp::{Protocol, peek};
+
+pub(super) use loss::AfterLoss;
 
 /// The state of a pinned connection, as its client made it.
 #[derive(Debug)]
@@ -34,6 +41,7 @@ struct Expected {
     slot: Slot,
     effect: Effect,
     what: What,
+    since: Instant,
 }
 
 /// What its reply will mean.
@@ -94,26 +102,6 @@ pub(super) struct Meaning {
     pub(super) belongs: Belongs,
     /// The client is in this database now.
     pub(super) database: Option<u32>,
-}
-
-/// What the client is told, and what it may do, when the connection is lost.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Loss {
-    /// Each request in flight, and whether it may have run.
-    pub(super) in_flight: Vec<(Slot, bool)>,
-    pub(super) then: AfterLoss,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AfterLoss {
-    /// It goes on; nothing was left on the connection.
-    Open,
-    /// It goes on, but its next `EXEC` answers null.
-    Doomed,
-    /// Its transaction was not executed: the next `EXEC` is answered `EXECABORT`.
-    Aborted,
-    /// It must see the gap: its connection closes.
-    Close,
 }
 
 impl Pin {
@@ -182,6 +170,13 @@ impl Pin {
         blocks || self.is_lasting() && self.expected.is_empty() || self.is_monitoring
     }
 
+    /// When the oldest request in flight must have been answered. What blocks may take its time, and so may
+    /// what is not known.
+    pub(super) fn due(&self, reply_timeout: Duration) -> Option<Instant> {
+        let may_block = matches!(self.reason, PinReason::Blocking | PinReason::Unknown) && self.is_exclusive();
+        self.expected.front().filter(|_| !may_block).map(|expected| expected.since + reply_timeout)
+    }
+
     /// Whether nothing is in flight and nothing is left on the connection.
     pub(super) fn is_clear(&self) -> bool {
         self.expected.is_empty() && !self.is_lasting()
@@ -196,22 +191,27 @@ impl Pin {
     }
 
     /// A request is about to be sent.
-    pub(super) fn sent(&mut self, command: &Command<'_>, reason: Option<PinReason>, slot: Slot) {
+    pub(super) fn sent(&mut self, command: &Command<'_>, reason: Option<PinReason>, slot: Slot, now: Instant) {
         if let Some(reason) = reason.filter(|_| !self.is_lasting()) {
             self.reason = reason;
         }
         let what = self.what(command);
-        self.expected.push_back(Expected { slot, effect: command.effect(), what });
+        self.expected.push_back(Expected { slot, effect: command.effect(), what, since: now });
     }
 
     /// A command that makes the server abort the transaction is about to be sent in place of one refused here.
-    pub(super) fn sent_refused(&mut self, slot: Slot) {
-        self.expected.push_back(Expected { slot, effect: Effect::Read, what: What::Refused });
+    pub(super) fn sent_refused(&mut self, slot: Slot, now: Instant) {
+        self.expected.push_back(Expected { slot, effect: Effect::Read, what: What::Refused, since: now });
     }
 
     /// A `HELLO` of ours is about to be sent: the client is answered here.
-    pub(super) fn sent_hello(&mut self, protocol: Protocol) {
-        self.expected.push_back(Expected { slot: Slot::NONE, effect: Effect::Read, what: What::Hello(protocol) });
+    pub(super) fn sent_hello(&mut self, protocol: Protocol, now: Instant) {
+        self.expected.push_back(Expected {
+            slot: Slot::NONE,
+            effect: Effect::Read,
+            what: What::Hello(protocol),
+            since: now,
+        });
     }
 
     fn what(&self, command: &Command<'_>) -> What {
@@ -358,40 +358,6 @@ impl Pin {
         }
         self.expected.pop_front();
         Some(Belongs::LastPart(slot))
-    }
-
-    /// The connection is lost.
-    pub(super) fn lost(self) -> Loss {
-        let has_multi = self.expected.iter().any(|expected| expected.what == What::Multi);
-        let exec_at = self.expected.iter().position(|expected| expected.what == What::Exec);
-        let is_in_transaction = self.is_in_transaction() || has_multi;
-        let watches = self.is_watching || self.expected.iter().any(|expected| expected.what == What::Watch);
-        let subscribes = self.expected.iter().any(|expected| matches!(expected.what, What::Subscribe(_)));
-        let then = if self.is_monitoring
-            || self.is_tracking
-            || subscribes
-            || self.channels + self.patterns + self.shards > 0
-        {
-            AfterLoss::Close
-        } else if is_in_transaction && exec_at.is_none() {
-            AfterLoss::Aborted
-        } else if (watches || self.is_doomed) && exec_at.is_none() {
-            AfterLoss::Doomed
-        } else {
-            AfterLoss::Open
-        };
-        let may_have_run = |index: usize, expected: &Expected| {
-            let is_queued = is_in_transaction && exec_at.is_none_or(|exec| index < exec);
-            !is_queued && expected.effect == Effect::Write && expected.what == What::Plain
-                || expected.what == What::Exec
-        };
-        let in_flight = self
-            .expected
-            .iter()
-            .enumerate()
-            .map(|(index, expected)| (expected.slot, may_have_run(index, expected)))
-            .collect();
-        Loss { in_flight, then }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, timeout};
 use tracing::debug;
 
 use super::auth::{DEFAULT_USER, Users};
@@ -36,6 +36,9 @@ use crate::upstream::{Pool, Server, Ticketed};
 
 /// A client that does not finish its TLS handshake in this time is closed.
 const TLS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a worker looks after clients that have waited too long.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What every worker is told at its start.
 #[derive(Debug, Clone)]
@@ -103,6 +106,8 @@ pub(super) enum Order {
 pub(super) struct Handle {
     outbox: Rc<Outbox>,
     pub(super) order: Cell<Order>,
+    /// When its pinned connection must have answered.
+    pub(super) due: Cell<Option<Instant>>,
 }
 
 impl Handle {
@@ -226,7 +231,16 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
     let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, settings.db, on_loss);
     let worker = Rc::new(Worker { index, settings, commands: Commands::default(), dispatch, shared, handles });
     let mut clients = Vec::new();
-    while let Some(message) = inbox.recv().await {
+    let mut look = interval(LOOK);
+    loop {
+        let message = tokio::select! {
+            message = inbox.recv() => message,
+            now = look.tick() => {
+                worker.look_after_clients(now);
+                continue;
+            }
+        };
+        let Some(message) = message else { break };
         match message {
             Message::Serve(accepted) => {
                 clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
@@ -253,6 +267,15 @@ fn close_all(handles: &Handles, reason: CloseReason) {
 }
 
 impl Worker {
+    /// Wakes the clients whose pinned connection has not answered in time.
+    fn look_after_clients(&self, now: Instant) {
+        for handle in self.handles.borrow().values() {
+            if handle.due.get().is_some_and(|due| due <= now) {
+                handle.outbox.wake();
+            }
+        }
+    }
+
     async fn serve(self: Rc<Self>, accepted: Accepted) {
         let reason = match accepted.into_socket() {
             Ok((socket, peer, local)) => self.serve_socket(socket, peer, local).await,
@@ -273,7 +296,8 @@ impl Worker {
         let about = About { db: self.settings.db, user: DEFAULT_USER.to_owned(), ..About::default() };
         let entry = self.shared.register.add(self.index, peer, local, about);
         let outbox = Rc::new(Outbox::default());
-        let handle = Rc::new(Handle { outbox: Rc::clone(&outbox), order: Cell::new(Order::Serve) });
+        let handle =
+            Rc::new(Handle { outbox: Rc::clone(&outbox), order: Cell::new(Order::Serve), due: Cell::new(None) });
         self.handles.borrow_mut().insert(entry.id, Rc::clone(&handle));
         self.shared.metrics.client.accepted.increment(1);
         self.shared.metrics.client.connections.increment(1.0);

@@ -1,8 +1,17 @@
 //! From a socket to a connection that is ready: authenticated, in its database, answering.
 //!
-//! `HELLO` (with `AUTH` and `SETNAME`), `SELECT` and a `PING` with a nonce leave in one write; each reply is
-//! checked before any user command may follow. `PING` is asked because everything before it succeeds while
-//! the server is still loading (`research/reliability.md`, section 2).
+//! ```text
+//! HELLO 3 [AUTH user password] [SETNAME name]     who we are, who it is
+//! INFO server                                     which run of it: the `run_id`
+//! CLIENT KILL ID old                              only where a connection to this run was lost: sever it
+//! SELECT db · PING nonce                          ready
+//! ```
+//!
+//! Each reply is checked before any user command may follow. `PING` is asked because everything before it
+//! succeeds while the server is still loading (`research/reliability.md`, section 2).
+//!
+//! **Sever**: bytes in a dead connection's socket can still be run, and overwrite a newer write that was
+//! acknowledged. So the first thing a replacement does is to have the server forget its predecessor.
 
 use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +33,47 @@ pub struct Identity {
     pub mode: String,
 }
 
+/// A connection as the server knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trace {
+    /// `CLIENT ID`.
+    id: i64,
+    /// Which run of the server: another run knows nothing of the connection. Empty where `INFO` is forbidden.
+    run_id: String,
+}
+
+/// What became of a predecessor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Severed {
+    /// It was still there.
+    Killed,
+    /// It was gone, or the server is another one.
+    Gone,
+    /// The server does not let us: what was sent to it may still run.
+    Denied,
+}
+
+impl Severed {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Gone => "gone",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// What a handshake has found out.
+#[derive(Debug)]
+pub(super) struct Introduced {
+    pub(super) identity: Identity,
+    pub(super) trace: Trace,
+    /// `None` where there was no predecessor.
+    pub(super) severed: Option<Severed>,
+    /// Bytes that came behind the handshake.
+    pub(super) rest: BytesMut,
+}
+
 /// What we say of ourselves.
 pub(super) struct Introduction<'a> {
     pub(super) username: &'a str,
@@ -32,11 +82,47 @@ pub(super) struct Introduction<'a> {
     pub(super) kind: Kind,
     /// A text nobody else's `PING` would bear.
     pub(super) nonce: String,
+    /// The lost connection this one replaces.
+    pub(super) predecessor: Option<&'a Trace>,
 }
 
 impl Introduction<'_> {
-    /// The requests, in the order [`Introduction::check`] wants the replies.
-    pub(super) fn requests(&self) -> Vec<u8> {
+    /// Says everything, and checks every reply.
+    ///
+    /// # Cancel safety
+    /// None: a connection whose handshake was dropped must be closed.
+    pub(super) async fn perform(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> Result<Introduced, ConnectError> {
+        let mut greeting = self.greeting();
+        // Without a predecessor nothing depends on a reply: one write, one round trip.
+        if self.predecessor.is_none() {
+            greeting.extend_from_slice(&self.closing());
+        }
+        send(stream, &greeting).await?;
+        let mut buf = BytesMut::new();
+        let (identity, trace) = self.check_greeting(stream, &mut buf).await?;
+        let severed = match self.predecessor {
+            None => None,
+            Some(predecessor) => {
+                let severed = sever(stream, &mut buf, predecessor, &trace).await?;
+                send(stream, &self.closing()).await?;
+                Some(severed)
+            }
+        };
+        let selected = reply(stream, &mut buf, "SELECT").await?;
+        if decode::text(&selected) != Some(b"OK") {
+            return Err(ConnectError::NotRedis("SELECT was answered with something else than OK".to_owned()));
+        }
+        let pong = reply(stream, &mut buf, "PING").await?;
+        if decode::text(&pong) != Some(self.nonce.as_bytes()) {
+            return Err(ConnectError::NotRedis("PING was not answered with its own text".to_owned()));
+        }
+        Ok(Introduced { identity, trace, severed, rest: buf })
+    }
+
+    fn greeting(&self) -> Vec<u8> {
         let protocol = self.kind.protocol.number().to_string();
         let mut hello: Vec<&[u8]> = vec![b"HELLO", protocol.as_bytes()];
         if let Some(password) = self.password {
@@ -48,56 +134,80 @@ impl Introduction<'_> {
         }
         let mut out = Vec::new();
         encode::request(&mut out, &hello);
+        encode::request(&mut out, &[b"INFO", b"server"]);
+        out
+    }
+
+    fn closing(&self) -> Vec<u8> {
+        let mut out = Vec::new();
         encode::request(&mut out, &[b"SELECT", self.kind.db.to_string().as_bytes()]);
         encode::request(&mut out, &[b"PING", self.nonce.as_bytes()]);
         out
     }
 
-    /// Reads and checks the replies; bytes behind them stay in `buf`.
-    ///
-    /// # Cancel safety
-    /// None: a connection whose handshake was dropped must be closed.
-    pub(super) async fn check(
+    async fn check_greeting(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
         buf: &mut BytesMut,
-    ) -> Result<Identity, ConnectError> {
+    ) -> Result<(Identity, Trace), ConnectError> {
         let hello = reply(stream, buf, "HELLO").await?;
         let text = |key| {
             let value = decode::field(&hello, key).and_then(decode::text).unwrap_or_default();
             String::from_utf8_lossy(value).into_owned()
         };
-        if decode::field(&hello, "proto").and_then(decode::integer) != Some(self.kind.protocol.number().into()) {
+        let number = |key| decode::field(&hello, key).and_then(decode::integer);
+        if number("proto") != Some(self.kind.protocol.number().into()) {
             return Err(ConnectError::NotRedis("HELLO was answered with something else than a greeting".to_owned()));
         }
         if text("role") == "replica" || text("role") == "slave" {
             return Err(ConnectError::Replica);
         }
-        let selected = reply(stream, buf, "SELECT").await?;
-        if decode::text(&selected) != Some(b"OK") {
-            return Err(ConnectError::NotRedis("SELECT was answered with something else than OK".to_owned()));
-        }
-        let pong = reply(stream, buf, "PING").await?;
-        if decode::text(&pong) != Some(self.nonce.as_bytes()) {
-            return Err(ConnectError::NotRedis("PING was not answered with its own text".to_owned()));
-        }
-        Ok(Identity { server: text("server"), version: text("version"), mode: text("mode") })
+        // An ACL may forbid INFO: then no connection can be severed, which is counted when it is tried.
+        let run_id = match reply(stream, buf, "INFO").await {
+            Ok(info) => run_id(&info),
+            Err(ConnectError::Auth(_)) => String::new(),
+            Err(error) => return Err(error),
+        };
+        let identity = Identity { server: text("server"), version: text("version"), mode: text("mode") };
+        Ok((identity, Trace { id: number("id").unwrap_or(0), run_id }))
     }
+}
 
-    /// Sends the requests and checks the replies. Bytes behind them are returned.
-    ///
-    /// # Cancel safety
-    /// None: a connection whose handshake was dropped must be closed.
-    pub(super) async fn perform(
-        &self,
-        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    ) -> Result<(Identity, BytesMut), ConnectError> {
-        stream.write_all(&self.requests()).await.map_err(ConnectError::of_io)?;
-        stream.flush().await.map_err(ConnectError::of_io)?;
-        let mut buf = BytesMut::new();
-        let identity = self.check(stream, &mut buf).await?;
-        Ok((identity, buf))
+/// Makes sure that the server runs nothing more from a lost connection.
+async fn sever(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    buf: &mut BytesMut,
+    predecessor: &Trace,
+    present: &Trace,
+) -> Result<Severed, ConnectError> {
+    if predecessor.run_id.is_empty() || present.run_id.is_empty() {
+        return Ok(Severed::Denied);
     }
+    if predecessor.run_id != present.run_id {
+        // The run that knew it is over; the same number may be somebody else's now.
+        return Ok(Severed::Gone);
+    }
+    let mut kill = Vec::new();
+    encode::request(&mut kill, &[b"CLIENT", b"KILL", b"ID", predecessor.id.to_string().as_bytes()]);
+    send(stream, &kill).await?;
+    match reply(stream, buf, "CLIENT KILL").await {
+        Ok(killed) if decode::integer(&killed) == Some(0) => Ok(Severed::Gone),
+        Ok(_) => Ok(Severed::Killed),
+        Err(ConnectError::Auth(_) | ConnectError::Refused(_)) => Ok(Severed::Denied),
+        Err(error) => Err(error),
+    }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), ConnectError> {
+    stream.write_all(bytes).await.map_err(ConnectError::of_io)?;
+    stream.flush().await.map_err(ConnectError::of_io)
+}
+
+fn run_id(info: &decode::Frame) -> String {
+    let text = decode::text(info).unwrap_or_default();
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| line.strip_prefix(b"run_id:")).unwrap_or_default();
+    String::from_utf8_lossy(value).trim().to_owned()
 }
 
 /// The next reply; an error reply to `step` becomes an error.

@@ -11,7 +11,7 @@
 //!  tickets  [ 0 ] [  1    ] [ 2  ] [ 3  ]
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -165,6 +165,7 @@ impl InFlight {
         let mut written = std::mem::take(&mut self.written);
         let was_answering = std::mem::take(&mut self.is_answering);
         self.given_up = 0;
+        let last_writes = self.last_sent_writes(written);
         for (index, mut ticket) in std::mem::take(&mut self.tickets).into_iter().enumerate() {
             let request = bytes.split_to(ticket.len);
             let is_sent = ticket.len <= written;
@@ -179,7 +180,9 @@ impl InFlight {
                 continue;
             }
             let is_harmless = !is_sent || ticket.effect == Effect::Read;
-            let may_wait = on_loss == OnLoss::Keep && is_harmless && ticket.tries < MAX_TRIES;
+            // A read must not find what the same client wrote behind it.
+            let is_overtaken = last_writes.get(&Rc::as_ptr(outbox)).is_some_and(|last| is_sent && index < *last);
+            let may_wait = on_loss == OnLoss::Keep && is_harmless && !is_overtaken && ticket.tries < MAX_TRIES;
             if may_wait {
                 ticket.tries += u8::from(is_sent);
                 ticket.since = now;
@@ -195,6 +198,19 @@ impl InFlight {
             }
         }
         endings
+    }
+
+    /// For each client the place of its last write that was wholly written.
+    fn last_sent_writes(&self, mut written: usize) -> HashMap<*const Outbox, usize> {
+        let mut places = HashMap::new();
+        for (index, ticket) in self.tickets.iter().enumerate() {
+            let Some(left) = written.checked_sub(ticket.len) else { break };
+            written = left;
+            if let (Effect::Write, Some(recipient)) = (ticket.effect, &ticket.recipient) {
+                places.insert(Rc::as_ptr(&recipient.outbox), index);
+            }
+        }
+        places
     }
 
     /// A connection is there: the wait for a reply begins.

@@ -29,6 +29,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Kind;
+use super::handshake::Trace;
 use super::in_flight::{Desync, Endings, InFlight, OnLoss, Recipient};
 use super::replies::{Item, Replies};
 use super::server::{Established, Server};
@@ -149,8 +150,10 @@ impl Lane {
     /// Dropping this closes the connection; requests in flight stay unanswered.
     pub async fn run(self: Rc<Self>, is_first: bool, on_loss: impl Fn()) {
         let mut backoff = Backoff::default();
+        let mut predecessor = None;
         loop {
-            let established = self.connect(&mut backoff).await;
+            let established = self.connect(&mut backoff, predecessor.as_ref()).await;
+            predecessor = Some(established.trace.clone());
             let connected = Instant::now();
             self.queue.borrow_mut().restart_clocks(connected);
             self.set_ready(true, is_first);
@@ -189,11 +192,11 @@ impl Lane {
     }
 
     /// Tries until there is a connection; meanwhile answers the requests that have waited too long.
-    async fn connect(&self, backoff: &mut Backoff) -> Established {
+    async fn connect(&self, backoff: &mut Backoff, predecessor: Option<&Trace>) -> Established {
         let attempts = async {
             loop {
                 sleep_until(self.server.next_attempt(Instant::now())).await;
-                match self.server.connect(self.kind).await {
+                match self.server.connect(self.kind, predecessor).await {
                     Ok(established) => {
                         return established;
                     }
@@ -358,7 +361,8 @@ impl Lane {
     }
 }
 
-/// A timer that is only touched when it fires, or when it is first needed: deadlines only ever grow.
+/// A timer that is touched only when it fires, when it is first needed, or when a deadline comes nearer: nearly
+/// all deadlines only ever grow.
 #[derive(Default)]
 struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -372,6 +376,10 @@ impl Timer {
             self.sleep = Some(Box::pin(sleep_until(next)));
             return self.poll(Some(next), cx);
         };
+        // Once requests are given up, the connection's own deadline stands behind that of the next request.
+        if let Some(next) = next.filter(|next| *next < sleep.deadline()) {
+            sleep.as_mut().reset(next);
+        }
         ready!(sleep.as_mut().poll(cx));
         self.sleep = None;
         match next {

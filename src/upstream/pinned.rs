@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Kind;
 use super::error::ConnectError;
-use super::handshake;
+use super::handshake::{self, Trace};
 use super::replies::{Item, Replies};
 use super::server::Server;
 use crate::backoff::Backoff;
@@ -41,23 +41,24 @@ pub struct Pinned {
     stream: Stream,
     replies: Replies,
     unwritten: BytesMut,
-    _permit: OwnedSemaphorePermit,
-    /// Counts it while it is held by a client.
-    _gauge: Held,
+    /// For whoever replaces it, should it be lost.
+    trace: Trace,
+    permit: OwnedSemaphorePermit,
+    _gauge: Counted,
 }
 
-/// Counts connections held by clients.
+/// Counts the connections there are.
 #[derive(Debug)]
-struct Held(metrics::Gauge);
+struct Counted(metrics::Gauge);
 
-impl Held {
+impl Counted {
     fn new(gauge: &metrics::Gauge) -> Self {
         gauge.increment(1.0);
         Self(gauge.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
@@ -149,8 +150,8 @@ impl Pinned {
         if decode::text(&answer) != Some(b"RESET") || !buf.is_empty() {
             return Err(ConnectError::NotRedis("RESET was not answered with RESET alone".to_owned()));
         }
-        let (_, rest) = server.introduce(self.kind, &mut self.stream).await?;
-        self.replies = Replies::new(rest);
+        let introduced = server.introduce(self.kind, None, &mut self.stream).await?;
+        self.replies = Replies::new(introduced.rest);
         Ok(())
     }
 }
@@ -191,13 +192,36 @@ impl Pool {
         }
         let deadline = Instant::now() + self.queue_timeout;
         let permit = timeout_at(deadline, self.permit()).await.map_err(|_| PinError::Exhausted)?;
+        self.open(kind, None, permit, deadline).await
+    }
+
+    /// A connection was lost under a request that may have run: opens another in its place, which has the
+    /// server forget it, so that what it still holds cannot overwrite what is written next.
+    pub fn sever(self: &Rc<Self>, lost: Pinned) {
+        let pool = Rc::clone(self);
+        spawn_local(async move {
+            let Pinned { kind, trace, permit, .. } = lost;
+            let deadline = Instant::now() + pool.queue_timeout;
+            if let Ok(pinned) = pool.open(kind, Some(&trace), permit, deadline).await {
+                pool.keep(pinned);
+            }
+        });
+    }
+
+    async fn open(
+        &self,
+        kind: Kind,
+        predecessor: Option<&Trace>,
+        permit: OwnedSemaphorePermit,
+        deadline: Instant,
+    ) -> Result<Pinned, PinError> {
         let mut backoff = Backoff::default();
         let attempts = async {
             loop {
                 if self.server.is_known_to_be_down(Instant::now()) {
                     return None;
                 }
-                match self.server.connect(kind).await {
+                match self.server.connect(kind, predecessor).await {
                     Ok(established) => return Some(established),
                     Err(error) if error.is_configuration() => return None,
                     Err(_) => sleep(backoff.next(fastrand::f64())).await,
@@ -210,8 +234,9 @@ impl Pool {
             stream: established.stream,
             replies: Replies::new(established.rest),
             unwritten: BytesMut::new(),
-            _permit: permit,
-            _gauge: Held::new(&self.server.metrics.pinned),
+            trace: established.trace,
+            permit,
+            _gauge: Counted::new(&self.server.metrics.pinned),
         })
     }
 
@@ -223,12 +248,16 @@ impl Pool {
         let pool = Rc::clone(self);
         spawn_local(async move {
             if let Ok(Ok(())) = timeout(CHECK_IN_TIMEOUT, pinned.reset(&pool.server)).await {
-                let mut idle = pool.idle.borrow_mut();
-                if idle.len() < KEEP_IDLE {
-                    idle.push(pinned);
-                }
+                pool.keep(pinned);
             }
         });
+    }
+
+    fn keep(&self, pinned: Pinned) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < KEEP_IDLE {
+            idle.push(pinned);
+        }
     }
 
     fn take_idle(&self, kind: Kind) -> Option<Pinned> {

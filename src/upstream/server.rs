@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::Kind;
 use super::dial::Dial;
 use super::error::ConnectError;
-use super::handshake::{Identity, Introduction};
+use super::handshake::{Identity, Introduced, Introduction, Trace};
 use crate::metrics::UpstreamMetrics;
 use crate::socket::Stream;
 
@@ -91,6 +91,8 @@ pub(super) struct Established {
     pub(super) stream: Stream,
     /// Bytes that came behind the handshake.
     pub(super) rest: BytesMut,
+    /// For whoever replaces it, should it be lost.
+    pub(super) trace: Trace,
 }
 
 impl Server {
@@ -158,20 +160,20 @@ impl Server {
         }
     }
 
-    /// Opens a connection and makes it ready.
+    /// Opens a connection and makes it ready; what is left of its predecessor is severed before.
     ///
     /// # Errors
     /// Why there is none; it is logged here, once until it changes.
     ///
     /// # Cancel safety
     /// Dropping this closes whatever was opened.
-    pub(super) async fn connect(&self, kind: Kind) -> Result<Established, ConnectError> {
+    pub(super) async fn connect(&self, kind: Kind, predecessor: Option<&Trace>) -> Result<Established, ConnectError> {
         let _turn = self.handshakes.acquire().await.expect("the semaphore is never closed");
         // Whoever had the turn before may have found that trying is useless.
         if self.next_attempt(Instant::now()) > Instant::now() {
             return Err(ConnectError::HeldOff);
         }
-        let result = self.establish(kind, Instant::now() + self.dial.timeout).await;
+        let result = self.establish(kind, predecessor, Instant::now() + self.dial.timeout).await;
         self.note(&result.as_ref().map(|(_, identity)| identity));
         result.map(|(established, _)| established)
     }
@@ -180,8 +182,9 @@ impl Server {
     pub(super) async fn introduce(
         &self,
         kind: Kind,
+        predecessor: Option<&Trace>,
         stream: &mut Stream,
-    ) -> Result<(Identity, BytesMut), ConnectError> {
+    ) -> Result<Introduced, ConnectError> {
         let key = "upstream.password_file";
         let password = self.password.read().map_err(|problem| ConnectError::File { key, problem })?;
         let introduction = Introduction {
@@ -190,22 +193,31 @@ impl Server {
             name: &self.name,
             kind,
             nonce: format!("cloakroom-{:016x}", fastrand::u64(..)),
+            predecessor,
         };
         introduction.perform(stream).await
     }
 
-    async fn establish(&self, kind: Kind, deadline: Instant) -> Result<(Established, Identity), ConnectError> {
+    async fn establish(
+        &self,
+        kind: Kind,
+        predecessor: Option<&Trace>,
+        deadline: Instant,
+    ) -> Result<(Established, Identity), ConnectError> {
         let socket = timeout_at(deadline, self.dial.open()).await.unwrap_or(Err(ConnectError::Timeout))?;
         let secured = timeout_at(deadline, self.dial.secure(socket)).await;
         let mut stream = secured.unwrap_or(Err(ConnectError::TlsTimeout))?;
-        let introduced = timeout_at(deadline, self.introduce(kind, &mut stream)).await;
-        let (identity, rest) = introduced.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| match &stream {
-            Stream::Plain(_) => error,
+        let introduced = timeout_at(deadline, self.introduce(kind, predecessor, &mut stream)).await;
+        let introduced = introduced.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| match &stream {
             // With TLS 1.3 a server refuses our certificate only now.
             Stream::Tls(_) if matches!(error, ConnectError::Closed) => error.with_tls(),
-            Stream::Tls(_) => error,
+            Stream::Plain(_) | Stream::Tls(_) => error,
         })?;
-        Ok((Established { stream, rest }, identity))
+        let Introduced { identity, trace, severed, rest } = introduced;
+        if let Some(severed) = severed {
+            self.metrics.severs.add(severed.label());
+        }
+        Ok((Established { stream, rest, trace }, identity))
     }
 
     /// Remembers how an attempt ended, and logs what is new.

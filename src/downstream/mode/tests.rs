@@ -1,3 +1,5 @@
+use tokio::time::Instant;
+
 use super::*;
 use crate::command::Commands;
 use crate::outbox::Outbox;
@@ -20,7 +22,7 @@ fn pinned(reason: PinReason, exchanges: &[(&str, &str)]) -> Mode<()> {
     let outbox = Outbox::default();
     let mut pin = Pin::new(reason, Protocol::Resp2, false);
     for (line, reply) in exchanges {
-        with(line, |command| pin.sent(command, None, outbox.reserve()));
+        with(line, |command| pin.sent(command, None, outbox.reserve(), Instant::now()));
         if !reply.is_empty() {
             pin.received(reply.as_bytes());
         }

@@ -6,11 +6,12 @@ use crate::resp::request::{Limits as RequestLimits, Parser};
 struct Bench {
     pin: Pin,
     outbox: Outbox,
+    now: Instant,
 }
 
 impl Bench {
     fn new(reason: PinReason, protocol: Protocol) -> Self {
-        Self { pin: Pin::new(reason, protocol, false), outbox: Outbox::default() }
+        Self { pin: Pin::new(reason, protocol, false), outbox: Outbox::default(), now: Instant::now() }
     }
 
     fn send(&mut self, line: &str) -> Slot {
@@ -19,7 +20,7 @@ impl Bench {
         parser.advance(line.as_bytes(), &limits).expect("well formed").expect("whole");
         let command = Commands::default().understand(parser.request(line.as_bytes()).expect("not empty"));
         let slot = self.outbox.reserve();
-        self.pin.sent(&command, None, slot);
+        self.pin.sent(&command, None, slot, self.now);
         slot
     }
 
@@ -137,7 +138,8 @@ fn what_a_loss_means_depends_on_what_was_left() {
         (&[("WATCH a", ok), ("SET a 1", "")], Doomed, &[true]),
         (&[("MULTI", ok), ("SET a 1", "+QUEUED\r\n"), ("SET b 1", "")], Aborted, &[false]),
         (&[("MULTI", ""), ("SET a 1", "")], Aborted, &[false, false]),
-        (&[("MULTI", ok), ("SET b 1", ""), ("EXEC", ""), ("SET c 1", "")], Open, &[false, true, true]),
+        (&[("MULTI", ok), ("SET b 1", ""), ("EXEC", ""), ("SET c 1", "")], Open, &[true, true, true]),
+        (&[("MULTI", ""), ("GET b", ""), ("EXEC", "")], Open, &[false, false, true]),
         (&[("SUBSCRIBE a", subscribed)], Close, &[]),
         (&[("SUBSCRIBE a", "")], Close, &[false]),
         (&[("MONITOR", ok)], Close, &[]),
@@ -166,4 +168,21 @@ fn an_exec_after_a_lost_watch_is_not_run() {
     let slot = bench.send("EXEC");
     assert_eq!(bench.hear("+OK\r\n").belongs, Belongs::NullInstead(slot));
     assert!(bench.pin.is_clear() && !bench.pin.is_doomed());
+}
+
+#[test]
+fn what_does_not_block_must_be_answered_in_time() {
+    let timeout = Duration::from_secs(1);
+    let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+    assert_eq!(bench.pin.due(timeout), None);
+    bench.send("MULTI");
+    bench.now += timeout;
+    bench.send("EXEC");
+    assert_eq!(bench.pin.due(timeout), Some(bench.now), "the oldest counts");
+    bench.hear("+OK\r\n");
+    assert_eq!(bench.pin.due(timeout), Some(bench.now + timeout));
+
+    let mut bench = Bench::new(PinReason::Blocking, Protocol::Resp2);
+    bench.send("BLPOP a 0");
+    assert_eq!(bench.pin.due(timeout), None);
 }

@@ -6,27 +6,55 @@ use crate::resp::Protocol;
 const HELLO: &str = "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:3\r\n\
                      $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n";
 
+const INFO: &str = "=34\r\ntxt:# Server\r\nrun_id:abc\r\nos:Linux\r\n";
+
 /// Runs the handshake against a server that says `replies` and closes.
-async fn against(replies: &str) -> Result<(Identity, BytesMut), ConnectError> {
+async fn against(replies: &str) -> Result<Introduced, ConnectError> {
+    against_as(replies, None).await.0
+}
+
+/// The same for the successor of a lost connection; also what was sent.
+async fn against_as(replies: &str, predecessor: Option<&Trace>) -> (Result<Introduced, ConnectError>, String) {
     let (mut ours, mut theirs) = duplex(1 << 16);
     theirs.write_all(replies.as_bytes()).await.expect("room");
     theirs.shutdown().await.expect("open");
     let kind = Kind { protocol: Protocol::Resp3, db: 2 };
     let password = SecretString::from("secret");
-    let introduction =
-        Introduction { username: "u", password: Some(&password), name: "n", kind, nonce: "once".to_owned() };
+    let nonce = "once".to_owned();
+    let introduction = Introduction { username: "u", password: Some(&password), name: "n", kind, nonce, predecessor };
     let result = introduction.perform(&mut ours).await;
-    let mut sent = vec![0; introduction.requests().len()];
-    theirs.read_exact(&mut sent).await.expect("everything at once");
-    assert!(String::from_utf8_lossy(&sent).contains("AUTH\r\n$1\r\nu\r\n$6\r\nsecret\r\n$7\r\nSETNAME"));
-    result
+    drop(ours);
+    let mut sent = String::new();
+    theirs.read_to_string(&mut sent).await.expect("text");
+    assert!(sent.contains("AUTH\r\n$1\r\nu\r\n$6\r\nsecret\r\n$7\r\nSETNAME"), "{sent}");
+    (result, sent)
+}
+
+#[tokio::test]
+async fn a_predecessor_in_the_same_run_is_severed_before_anything_else() {
+    let killed = format!("{HELLO}{INFO}:1\r\n+OK\r\n$4\r\nonce\r\n");
+    let untouched = format!("{HELLO}{INFO}+OK\r\n$4\r\nonce\r\n");
+    let denied = format!("{HELLO}{INFO}-NOPERM this user has no permissions\r\n+OK\r\n$4\r\nonce\r\n");
+    let no_info = format!("{HELLO}-NOPERM no\r\n+OK\r\n$4\r\nonce\r\n");
+    for (replies, run_id, severed, is_asked) in [
+        (&killed, "abc", Severed::Killed, true),
+        (&untouched, "another", Severed::Gone, false),
+        (&denied, "abc", Severed::Denied, true),
+        (&no_info, "abc", Severed::Denied, false),
+    ] {
+        let predecessor = Trace { id: 42, run_id: run_id.to_owned() };
+        let (introduced, sent) = against_as(replies, Some(&predecessor)).await;
+        assert_eq!(introduced.expect("ready").severed, Some(severed));
+        assert_eq!(sent.contains("KILL\r\n$2\r\nID\r\n$2\r\n42\r\n"), is_asked, "{sent}");
+    }
 }
 
 #[tokio::test]
 async fn a_server_that_answers_every_step_is_ready() {
-    let (identity, rest) = against(&format!("{HELLO}+OK\r\n$4\r\nonce\r\n+more")).await.expect("ready");
-    assert_eq!(identity.version, "7.0.15");
-    assert_eq!(&rest[..], b"+more", "bytes behind the handshake are not lost");
+    let introduced = against(&format!("{HELLO}{INFO}+OK\r\n$4\r\nonce\r\n+more")).await.expect("ready");
+    assert_eq!(introduced.identity.version, "7.0.15");
+    assert_eq!(introduced.trace, Trace { id: 3, run_id: "abc".to_owned() });
+    assert_eq!(&introduced.rest[..], b"+more", "bytes behind the handshake are not lost");
 }
 
 #[tokio::test]
@@ -42,11 +70,15 @@ async fn each_wrong_step_is_told_apart() {
         ("+OK\r\n".to_owned(), "not_redis", "greeting"),
         (replica, "replica", "replica"),
         (String::new(), "closed", "closed"),
-        (format!("{HELLO}-ERR DB index is out of range\r\n"), "not_redis", "no such database"),
-        (format!("{HELLO}-NOPERM this user has no permissions to run the 'select' command\r\n"), "auth", "SELECT"),
-        (format!("{HELLO}+OK\r\n-LOADING Redis is loading the dataset in memory\r\n"), "loading", "loading"),
-        (format!("{HELLO}+OK\r\n$5\r\nother\r\n"), "not_redis", "its own text"),
-        (format!("{HELLO}+OK\r\n"), "closed", "closed"),
+        (format!("{HELLO}{INFO}-ERR DB index is out of range\r\n"), "not_redis", "no such database"),
+        (
+            format!("{HELLO}{INFO}-NOPERM this user has no permissions to run the 'select' command\r\n"),
+            "auth",
+            "SELECT",
+        ),
+        (format!("{HELLO}{INFO}+OK\r\n-LOADING Redis is loading the dataset in memory\r\n"), "loading", "loading"),
+        (format!("{HELLO}{INFO}+OK\r\n$5\r\nother\r\n"), "not_redis", "its own text"),
+        (format!("{HELLO}{INFO}+OK\r\n"), "closed", "closed"),
     ];
     for (replies, label, text) in cases {
         let error = against(&replies).await.expect_err("not ready");

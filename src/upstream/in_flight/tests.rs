@@ -82,6 +82,17 @@ fn a_lost_write_that_was_sent_is_never_sent_again() {
 }
 
 #[test]
+fn a_read_is_not_sent_again_behind_a_write_of_its_own_client() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    bench.ask(b"DEL a", Effect::Write);
+    bench.ask(b"GET a", Effect::Read);
+    bench.write_all();
+    assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now), Endings { not_executed: 1, unknown: 1, kept: 1 });
+    assert_eq!(bench.heard(), format!("{}{}", not_executed(), unknown()));
+}
+
+#[test]
 fn a_read_is_sent_again_twice_at_most() {
     let mut bench = Bench::new();
     bench.ask(b"GET a", Effect::Read);
