@@ -107,6 +107,40 @@ pub enum ReplyForm {
     Differs,
 }
 
+/// What a command's reply can begin with, an error apart. Another beginning means that replies have come out of
+/// step, and the connection is thrown away before a client sees somebody else's (G2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Not known, or anything.
+    Any,
+    /// `+`
+    Status,
+    /// `:`
+    Integer,
+    /// A string or a null.
+    Text,
+    /// A status, a string or a null: `SET`.
+    StatusOrText,
+    /// An array, a set or a map.
+    Collection,
+}
+
+impl Shape {
+    /// Whether a reply may begin so.
+    pub fn fits(self, first: u8) -> bool {
+        let is_text = matches!(first, b'$' | b'_' | b'=');
+        first == b'-'
+            || match self {
+                Self::Any => true,
+                Self::Status => first == b'+',
+                Self::Integer => first == b':',
+                Self::Text => is_text,
+                Self::StatusOrText => is_text || first == b'+',
+                Self::Collection => matches!(first, b'*' | b'~' | b'%'),
+            }
+    }
+}
+
 /// A row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
@@ -120,6 +154,8 @@ pub struct Row {
     pub route: Route,
     #[allow(missing_docs)]
     pub reply: ReplyForm,
+    #[allow(missing_docs)]
+    pub shape: Shape,
 }
 
 impl Row {
@@ -246,6 +282,11 @@ impl<'a> Command<'a> {
     /// How its RESP2 reply follows from the RESP3 one.
     pub fn reply_form(&self) -> ReplyForm {
         self.row().map_or(ReplyForm::Differs, |row| row.reply)
+    }
+
+    /// What its reply can begin with.
+    pub fn shape(&self) -> Shape {
+        self.row().map_or(Shape::Any, |row| row.shape)
     }
 
     /// Whether it is the command of that name, in lower case.

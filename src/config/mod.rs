@@ -94,6 +94,15 @@ pub struct Limits {
     pub in_flight: usize,
     /// Replies one client has not read yet; its requests wait while it has more.
     pub unread_replies: ByteSize,
+    /// A client that takes none of its replies for so long is closed.
+    #[serde(deserialize_with = "value::duration")]
+    pub unread_timeout: Duration,
+    /// A request that has begun must be whole within this, and a second for each 64 KiB of it.
+    #[serde(deserialize_with = "value::duration")]
+    pub request_timeout: Duration,
+    /// Where a password is wanted, a client that has not given it within this is closed.
+    #[serde(deserialize_with = "value::duration")]
+    pub auth_timeout: Duration,
     /// Requests one upstream connection holds, waiting or in flight; beyond it clients wait.
     pub queue: ByteSize,
     /// Upstream connections held by single clients (`MULTI`, `BLPOP`, `SUBSCRIBE` ...) at a time.
@@ -107,6 +116,9 @@ impl Default for Limits {
             arguments: 1 << 20,
             in_flight: 256,
             unread_replies: ByteSize::mib(1),
+            unread_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(30),
+            auth_timeout: Duration::from_secs(10),
             queue: ByteSize::mib(16),
             pinned: 1000,
         }

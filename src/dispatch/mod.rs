@@ -102,7 +102,7 @@ impl Dispatch {
             Some(_) if outbox.in_flight() > 0 => return Forwarded::Wait,
             other => &mut other.insert((kind, self.lane(kind))).1,
         };
-        match lane.send(command.request.frame(), command.effect(), outbox, form, now) {
+        match lane.send(command, outbox, form, now) {
             Admission::Accepted => Forwarded::Sent,
             Admission::Full => Forwarded::Wait,
             Admission::Refused => Forwarded::Refused,

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::client::{Client, Outcome};
+use super::close::CloseReason;
 use super::mode::Mode;
 use super::worker::{Handle, Order};
 use crate::resp::encode;
@@ -31,65 +32,11 @@ const READ_MOST: usize = 64 << 10;
 /// Bytes read ahead of a request that must wait: enough to notice that the client has gone.
 const READ_AHEAD: usize = 64 << 10;
 
+/// Bytes a second at which a long request may come at the slowest.
+const SLOWEST: u64 = 64 << 10;
+
 /// How long a closed client may take to close its side.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Why a client's connection ended: a log field and a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// It closed its side.
-    Client,
-    /// It said `QUIT`.
-    Quit,
-    /// Its socket failed.
-    Io,
-    /// It sent what is no request.
-    Protocol,
-    /// It spoke HTTP or TLS where neither is expected; nothing was answered.
-    OtherProtocol,
-    /// It did not complete the TLS handshake.
-    Tls,
-    /// `CLIENT KILL`.
-    Killed,
-    /// The upstream connection it depended on was lost.
-    UpstreamLost,
-    /// The proxy is stopping.
-    Drain,
-    /// `listen.max_clients` were connected.
-    TooMany,
-}
-
-impl CloseReason {
-    /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 10] = [
-        Self::Client,
-        Self::Quit,
-        Self::Io,
-        Self::Protocol,
-        Self::OtherProtocol,
-        Self::Tls,
-        Self::Killed,
-        Self::UpstreamLost,
-        Self::Drain,
-        Self::TooMany,
-    ];
-
-    /// The reason as a metric label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Quit => "quit",
-            Self::Io => "io",
-            Self::Protocol => "protocol",
-            Self::OtherProtocol => "other_protocol",
-            Self::Tls => "tls",
-            Self::Killed => "killed",
-            Self::UpstreamLost => "upstream_lost",
-            Self::Drain => "drain",
-            Self::TooMany => "too_many",
-        }
-    }
-}
 
 /// A client and its socket.
 pub(super) struct Connection {
@@ -104,8 +51,20 @@ pub(super) struct Connection {
     is_at_end: bool,
     /// No further request is acted on.
     closing: Option<CloseReason>,
+    /// What the client keeps the proxy waiting for, and since when.
+    waiting: Option<(Waiting, Instant)>,
     client: Client,
     handle: Rc<Handle>,
+}
+
+/// What a client keeps the proxy waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// To take this many bytes of replies: fewer would be progress.
+    Reading(usize),
+    /// To finish a request.
+    Finishing,
+    Authenticating,
 }
 
 /// What the requests that are here have come to.
@@ -126,6 +85,7 @@ impl Connection {
             read_size: READ,
             is_at_end: false,
             closing: None,
+            waiting: None,
             client,
             handle,
         }
@@ -138,7 +98,7 @@ impl Connection {
     pub(super) async fn serve(mut self) -> CloseReason {
         let reason = self.run().await;
         self.client.outbox.close();
-        if !matches!(reason, CloseReason::Client | CloseReason::Io | CloseReason::OtherProtocol) {
+        if !reason.is_abrupt() {
             // A last reply would be lost if unread bytes turned the close into a reset.
             let _ = timeout(LINGER, self.linger()).await;
         }
@@ -278,13 +238,44 @@ impl Connection {
         has_moved |= self.poll_write(cx).map_err(|_| CloseReason::Io)?;
         match self.handle.order.get() {
             Order::Serve => {}
-            Order::Kill => return Poll::Ready(Err(CloseReason::Killed)),
+            Order::Kill(reason) => return Poll::Ready(Err(reason)),
             // It may be over already, now that everything is written.
             Order::Close(_) => has_moved |= self.ended().is_some(),
         }
         has_moved |= self.poll_pinned(cx)?;
         has_moved |= self.poll_read(cx).map_err(|_| CloseReason::Io)?;
-        if has_moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if has_moved {
+            return Poll::Ready(Ok(()));
+        }
+        self.limit_patience();
+        Poll::Pending
+    }
+
+    /// Says until when the client is waited for: to take its replies, to finish a request it has begun, to
+    /// authenticate.
+    fn limit_patience(&mut self) {
+        let limits = &self.client.worker.settings.limits;
+        let unread = self.client.outbox.unread();
+        let has_begun = !self.input.is_empty() && self.parsed.is_none();
+        let (waiting, patience, reason) = if unread > 0 {
+            (Waiting::Reading(unread), limits.unread_timeout, CloseReason::SlowReader)
+        } else if matches!(self.client.mode, Mode::Unauthenticated) {
+            (Waiting::Authenticating, limits.auth_timeout, CloseReason::Unauthenticated)
+        } else if has_begun {
+            // A long request may take its time, as long as it comes.
+            let at_least = Duration::from_secs(self.input.len() as u64 / SLOWEST);
+            (Waiting::Finishing, limits.request_timeout + at_least, CloseReason::SlowWriter)
+        } else {
+            self.waiting = None;
+            self.handle.patience.set(None);
+            return;
+        };
+        let since = match self.waiting {
+            Some((present, since)) if present == waiting => since,
+            _ => Instant::now(),
+        };
+        self.waiting = Some((waiting, since));
+        self.handle.patience.set(Some((since + patience, reason)));
     }
 
     /// Sends replies, as far as the socket takes them.

@@ -19,7 +19,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tracing::warn;
 
-use super::connection::CloseReason;
+use super::close::CloseReason;
 use super::worker::{Accepted, Workers};
 use crate::config::{Address, ListenTls};
 use crate::socket::{Socket, Stream, UnixDoor};

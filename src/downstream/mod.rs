@@ -11,6 +11,7 @@
 
 mod auth;
 mod client;
+mod close;
 mod connection;
 mod here;
 mod listener;
@@ -20,7 +21,7 @@ mod register;
 mod worker;
 
 pub use auth::Users;
-pub use connection::CloseReason;
+pub use close::CloseReason;
 pub use listener::{Listener, TlsListener};
 pub use register::Register;
 pub use worker::{Settings, Worker, Workers};

@@ -23,7 +23,8 @@ use tracing::debug;
 
 use super::auth::{DEFAULT_USER, Users};
 use super::client::Client;
-use super::connection::{CloseReason, Connection};
+use super::close::CloseReason;
+use super::connection::Connection;
 use super::listener::TlsListener;
 use super::register::{About, Entry, Register};
 use crate::command::Commands;
@@ -98,7 +99,7 @@ pub(super) enum Order {
     /// Finish what is in flight, then close.
     Close(CloseReason),
     /// Close now.
-    Kill,
+    Kill(CloseReason),
 }
 
 /// A client, as its worker sees it.
@@ -108,6 +109,8 @@ pub(super) struct Handle {
     pub(super) order: Cell<Order>,
     /// When its pinned connection must have answered.
     pub(super) due: Cell<Option<Instant>>,
+    /// When it is closed, and why, should it not go on before.
+    pub(super) patience: Cell<Option<(Instant, CloseReason)>>,
 }
 
 impl Handle {
@@ -248,7 +251,7 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
             }
             Message::Kill(id) => {
                 if let Some(handle) = worker.handles.borrow().get(&id) {
-                    handle.give(Order::Kill);
+                    handle.give(Order::Kill(CloseReason::Killed));
                 }
             }
             Message::Drain => break,
@@ -267,11 +270,17 @@ fn close_all(handles: &Handles, reason: CloseReason) {
 }
 
 impl Worker {
-    /// Wakes the clients whose pinned connection has not answered in time.
+    /// Wakes the clients whose pinned connection has not answered in time, and closes those that have kept
+    /// the proxy waiting for too long.
     fn look_after_clients(&self, now: Instant) {
         for handle in self.handles.borrow().values() {
             if handle.due.get().is_some_and(|due| due <= now) {
                 handle.outbox.wake();
+            }
+            if let Some((end, reason)) = handle.patience.get()
+                && end <= now
+            {
+                handle.give(Order::Kill(reason));
             }
         }
     }
@@ -296,8 +305,12 @@ impl Worker {
         let about = About { db: self.settings.db, user: DEFAULT_USER.to_owned(), ..About::default() };
         let entry = self.shared.register.add(self.index, peer, local, about);
         let outbox = Rc::new(Outbox::default());
-        let handle =
-            Rc::new(Handle { outbox: Rc::clone(&outbox), order: Cell::new(Order::Serve), due: Cell::new(None) });
+        let handle = Rc::new(Handle {
+            outbox: Rc::clone(&outbox),
+            order: Cell::new(Order::Serve),
+            due: Cell::new(None),
+            patience: Cell::new(None),
+        });
         self.handles.borrow_mut().insert(entry.id, Rc::clone(&handle));
         self.shared.metrics.client.accepted.increment(1);
         self.shared.metrics.client.connections.increment(1.0);

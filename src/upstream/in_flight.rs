@@ -19,7 +19,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::{NOT_EXECUTED, UNKNOWN_OUTCOME};
-use crate::command::Effect;
+use crate::command::{Effect, Shape};
 use crate::outbox::{Form, Outbox, Slot};
 
 /// How often a read whose connection was lost is sent again.
@@ -33,13 +33,20 @@ pub(super) struct Recipient {
     pub(super) form: Form,
 }
 
+/// What must be known of a request to judge its reply, and its loss.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
+    pub(super) effect: Effect,
+    pub(super) shape: Shape,
+}
+
 /// One request.
 #[derive(Debug)]
 struct Ticket {
     /// `None` once the client was answered without waiting for the server.
     recipient: Option<Recipient>,
     len: usize,
-    effect: Effect,
+    about: About,
     /// When its present wait began: to be sent, or to be answered.
     since: Instant,
     /// How often it was sent on a connection that was then lost.
@@ -51,6 +58,8 @@ struct Ticket {
 pub(super) enum Desync {
     #[error("a reply nobody was waiting for")]
     Unasked,
+    #[error("a reply that does not fit its request")]
+    Shape,
     #[error("the server has forgotten who we are (NOAUTH)")]
     NoAuth,
 }
@@ -86,9 +95,9 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, effect: Effect, now: Instant) {
+    pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, about: About, now: Instant) {
         self.bytes.extend_from_slice(request);
-        self.tickets.push_back(Ticket { recipient: Some(recipient), len: request.len(), effect, since: now, tries: 0 });
+        self.tickets.push_back(Ticket { recipient: Some(recipient), len: request.len(), about, since: now, tries: 0 });
     }
 
     /// Bytes held, waiting or sent.
@@ -119,6 +128,10 @@ impl InFlight {
         if frame.starts_with(b"-NOAUTH") {
             return Err(Desync::NoAuth);
         }
+        let shape = self.tickets.front().map(|ticket| ticket.about.shape);
+        if !shape.is_some_and(|shape| shape.fits(frame[0])) {
+            return Err(if shape.is_some() { Desync::Shape } else { Desync::Unasked });
+        }
         let Some(Recipient { outbox, slot, form }) = self.pop()? else { return Ok(()) };
         outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
         Ok(())
@@ -134,6 +147,10 @@ impl InFlight {
             return Ok(());
         }
         let front = self.tickets.front().filter(|ticket| ticket.len <= self.written).ok_or(Desync::Unasked)?;
+        // Only strings come in pieces.
+        if !front.about.shape.fits(b'$') {
+            return Err(Desync::Shape);
+        }
         if let Some(Recipient { outbox, slot, .. }) = &front.recipient {
             outbox.deliver_part(*slot, bytes, false);
         }
@@ -172,14 +189,14 @@ impl InFlight {
             written = written.saturating_sub(ticket.len);
             let Some(Recipient { outbox, slot, .. }) = &ticket.recipient else { continue };
             // Nobody would hear what this read finds.
-            if outbox.is_closed() && ticket.effect == Effect::Read {
+            if outbox.is_closed() && ticket.about.effect == Effect::Read {
                 continue;
             }
             if index == 0 && was_answering {
                 outbox.break_off();
                 continue;
             }
-            let is_harmless = !is_sent || ticket.effect == Effect::Read;
+            let is_harmless = !is_sent || ticket.about.effect == Effect::Read;
             // A read must not find what the same client wrote behind it.
             let is_overtaken = last_writes.get(&Rc::as_ptr(outbox)).is_some_and(|last| is_sent && index < *last);
             let may_wait = on_loss == OnLoss::Keep && is_harmless && !is_overtaken && ticket.tries < MAX_TRIES;
@@ -206,7 +223,7 @@ impl InFlight {
         for (index, ticket) in self.tickets.iter().enumerate() {
             let Some(left) = written.checked_sub(ticket.len) else { break };
             written = left;
-            if let (Effect::Write, Some(recipient)) = (ticket.effect, &ticket.recipient) {
+            if let (Effect::Write, Some(recipient)) = (ticket.about.effect, &ticket.recipient) {
                 places.insert(Rc::as_ptr(&recipient.outbox), index);
             }
         }
@@ -244,7 +261,7 @@ impl InFlight {
             let Some(Recipient { outbox, slot, .. }) = ticket.recipient.take() else { continue };
             if is_oldest && self.is_answering {
                 outbox.break_off();
-            } else if ticket.effect == Effect::Read {
+            } else if ticket.about.effect == Effect::Read {
                 endings.not_executed += 1;
                 outbox.fail(slot, NOT_EXECUTED);
             } else {

@@ -30,11 +30,11 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Kind;
 use super::handshake::Trace;
-use super::in_flight::{Desync, Endings, InFlight, OnLoss, Recipient};
+use super::in_flight::{About, Desync, Endings, InFlight, OnLoss, Recipient};
 use super::replies::{Item, Replies};
 use super::server::{Established, Server};
 use crate::backoff::Backoff;
-use crate::command::Effect;
+use crate::command::Command;
 use crate::outbox::{Form, Outbox};
 use crate::resp::scan::ScanError;
 use crate::socket::Stream;
@@ -126,7 +126,8 @@ impl Lane {
     }
 
     /// Queues a request; it takes the next slot of `outbox`, and its reply comes there.
-    pub fn send(&self, request: &[u8], effect: Effect, outbox: &Rc<Outbox>, form: Form, now: Instant) -> Admission {
+    pub fn send(&self, command: &Command<'_>, outbox: &Rc<Outbox>, form: Form, now: Instant) -> Admission {
+        let request = command.request.frame();
         let mut queue = self.queue.borrow_mut();
         let is_full = !queue.is_empty() && queue.size() + request.len() > self.limits.queue;
         if !self.is_ready.get() && (is_full || self.server.is_known_to_be_down(now)) {
@@ -137,7 +138,8 @@ impl Lane {
             self.waiting.borrow_mut().push(outbox.clone());
             return Admission::Full;
         }
-        queue.push(request, Recipient { outbox: outbox.clone(), slot: outbox.reserve(), form }, effect, now);
+        let about = About { effect: command.effect(), shape: command.shape() };
+        queue.push(request, Recipient { outbox: outbox.clone(), slot: outbox.reserve(), form }, about, now);
         drop(queue);
         self.wake();
         Admission::Accepted

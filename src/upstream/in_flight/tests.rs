@@ -15,7 +15,7 @@ impl Bench {
 
     fn ask(&mut self, request: &[u8], effect: Effect) {
         let recipient = Recipient { outbox: self.client.clone(), slot: self.client.reserve(), form: Form::AsIs };
-        self.queue.push(request, recipient, effect, self.now);
+        self.queue.push(request, recipient, About { effect, shape: Shape::Any }, self.now);
     }
 
     fn write_all(&mut self) {
@@ -63,6 +63,27 @@ fn a_reply_nobody_waits_for_is_no_reply_to_somebody_else() {
     bench.queue.wrote(3);
     assert_eq!(bench.queue.answer(b"+x\r\n", false), Err(Desync::Unasked), "not wholly sent");
     assert_eq!(bench.heard(), "");
+}
+
+#[test]
+fn a_reply_of_another_shape_is_somebody_elses() {
+    for (shape, reply, is_fit) in [
+        (Shape::Text, "$1\r\na\r\n", true),
+        (Shape::Text, "_\r\n", true),
+        (Shape::Text, "-WRONGTYPE x\r\n", true),
+        (Shape::Text, ":1\r\n", false),
+        (Shape::Integer, "+OK\r\n", false),
+        (Shape::StatusOrText, "+OK\r\n", true),
+        (Shape::Collection, "$1\r\na\r\n", false),
+    ] {
+        let mut bench = Bench::new();
+        let recipient = Recipient { outbox: bench.client.clone(), slot: bench.client.reserve(), form: Form::AsIs };
+        bench.queue.push(b"GET a", recipient, About { effect: Effect::Read, shape }, bench.now);
+        bench.write_all();
+        let result = bench.queue.answer(reply.as_bytes(), false);
+        assert_eq!(result, if is_fit { Ok(()) } else { Err(Desync::Shape) }, "{shape:?} {reply}");
+        assert_eq!(bench.heard(), if is_fit { reply } else { "" });
+    }
 }
 
 #[test]
