@@ -66,13 +66,15 @@ pub enum PinReason {
     Tracking,
     /// A `SELECT` of a database no client has used yet: the server must say that it exists.
     Database,
+    /// Until its reply: nobody else's request may wait behind a request so large.
+    Large,
     /// Until its reply: what else it does is not known.
     Unknown,
 }
 
 impl PinReason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Transaction,
         Self::Watch,
         Self::Subscription,
@@ -80,6 +82,7 @@ impl PinReason {
         Self::Blocking,
         Self::Tracking,
         Self::Database,
+        Self::Large,
         Self::Unknown,
     ];
 
@@ -93,6 +96,7 @@ impl PinReason {
             Self::Blocking => "blocking",
             Self::Tracking => "tracking",
             Self::Database => "database",
+            Self::Large => "large_request",
             Self::Unknown => "unknown_command",
         }
     }
@@ -165,6 +169,9 @@ impl Row {
         if self.arity < 0 { len >= arity } else { len == arity }
     }
 }
+
+/// A request from this size on does not share a connection: the requests of others would wait until it is written.
+const LARGE: usize = 1 << 20;
 
 /// The longest name of a command we know.
 const LONGEST_NAME: usize = 24;
@@ -269,6 +276,13 @@ impl<'a> Command<'a> {
 
     /// Where it runs.
     pub fn route(&self) -> Route {
+        match self.own_route() {
+            Route::Forward if self.request.frame().len() >= LARGE => Route::Pin(PinReason::Large),
+            route => route,
+        }
+    }
+
+    fn own_route(&self) -> Route {
         match self.row().map(|row| row.route) {
             None => Route::Pin(PinReason::Unknown),
             Some(Route::PinIfBlocking) if self.says("block") => Route::Pin(PinReason::Blocking),

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -30,6 +31,8 @@ pub(super) enum Outcome {
     Wait,
     /// A connection of its own is needed first; then ask again.
     CheckOut(PinReason),
+    /// Its bytes go to [`Client::send_large`] as they are.
+    HandOver,
     /// The client's connection ends once everything is answered.
     Close(CloseReason),
 }
@@ -112,7 +115,7 @@ impl Client {
         self.begin_reply();
         let outcome = self.carry_out(decision, &command, now);
         match outcome {
-            Outcome::Done | Outcome::Close(_) => self.accepted(&command),
+            Outcome::Done | Outcome::HandOver | Outcome::Close(_) => self.accepted(&command),
             Outcome::Wait | Outcome::CheckOut(_) => self.begin_reply_again(),
         }
         outcome
@@ -125,7 +128,7 @@ impl Client {
             Decision::CheckOut(reason) => return Outcome::CheckOut(reason),
             Decision::CheckIn => unreachable!("act gives the connection back before it carries out"),
             Decision::Forward => return self.forward(command, now),
-            Decision::Through(reason) => self.through(command, reason, now),
+            Decision::Through(reason) => return self.through(command, reason, now),
             Decision::Refuse(text) => self.error(text),
             Decision::RefuseInTransaction => self.refuse_in_transaction(now),
             Decision::RefuseWhileSubscribed => self.error(format!(
@@ -158,20 +161,31 @@ impl Client {
         }
     }
 
-    fn through(&mut self, command: &Command<'_>, reason: Option<PinReason>, now: Instant) {
+    fn through(&mut self, command: &Command<'_>, reason: Option<PinReason>, now: Instant) -> Outcome {
         let Mode::Pinned { conn, pin } = &mut self.mode else { unreachable!("only a pinned client is sent through") };
         if pin.is_clear() {
             let reason = reason.unwrap_or(PinReason::Database);
             self.worker.shared.metrics.upstream.pins.add(reason.label());
         }
         if pin.is_monitoring() {
-            return conn.send(command.request.frame());
+            conn.send(command.request.frame());
+            return Outcome::Done;
         }
-        match pin.is_doomed() && command.is("exec") {
-            true => conn.send(b"*1\r\n$7\r\nDISCARD\r\n"),
-            false => conn.send(command.request.frame()),
+        let is_large = reason == Some(PinReason::Large) && pin.is_clear();
+        if pin.is_doomed() && command.is("exec") {
+            conn.send(b"*1\r\n$7\r\nDISCARD\r\n");
+        } else if !is_large {
+            conn.send(command.request.frame());
         }
         pin.sent(command, reason, self.outbox.reserve(), now);
+        if is_large { Outcome::HandOver } else { Outcome::Done }
+    }
+
+    /// The bytes of a request that was to be handed over.
+    pub(super) fn send_large(&mut self, request: Bytes) {
+        if let Mode::Pinned { conn, .. } = &mut self.mode {
+            conn.send_large(request);
+        }
     }
 
     /// Refuses a command the server must not see, and makes the server abort the transaction as it would have.
@@ -266,7 +280,11 @@ impl Client {
     /// The client must see the gap: it is closed.
     pub(super) fn lost_pinned(&mut self) -> Result<(), CloseReason> {
         let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
-        let loss = pin.lost();
+        let mut loss = pin.lost();
+        // The only request, not wholly written, surely did not run.
+        if let ([(_, may_have_run)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
+            *may_have_run = false;
+        }
         if loss.in_flight.iter().any(|(_, may_have_run)| *may_have_run) {
             self.worker.dispatch.sever(conn);
         }

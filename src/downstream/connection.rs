@@ -150,6 +150,11 @@ impl Connection {
                 Outcome::Close(reason) => self.closing = Some(reason),
                 Outcome::Wait => break,
                 Outcome::CheckOut(reason) => return Turn::CheckOut(reason),
+                Outcome::HandOver => {
+                    self.parsed = None;
+                    self.client.send_large(self.input.split_to(len).freeze());
+                    continue;
+                }
             }
             self.parsed = None;
             self.input.advance(len);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
@@ -41,6 +41,8 @@ pub struct Pinned {
     stream: Stream,
     replies: Replies,
     unwritten: BytesMut,
+    /// A large request, to be written behind `unwritten`.
+    large: Bytes,
     /// For whoever replaces it, should it be lost.
     trace: Trace,
     permit: OwnedSemaphorePermit,
@@ -89,9 +91,14 @@ impl Pinned {
         self.unwritten.extend_from_slice(request);
     }
 
-    /// Bytes the socket has not taken.
-    pub fn unwritten(&self) -> usize {
-        self.unwritten.len()
+    /// Queues a large request without a copy. Nothing may be queued behind it before its reply.
+    pub fn send_large(&mut self, request: Bytes) {
+        self.large = request;
+    }
+
+    /// Whether everything queued has left: what has not surely did not run.
+    pub fn is_written(&self) -> bool {
+        self.unwritten.is_empty() && self.large.is_empty()
     }
 
     /// Writes what is queued, as far as the socket takes it.
@@ -99,14 +106,17 @@ impl Pinned {
     /// # Errors
     /// The connection is lost.
     pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), PinnedLoss> {
-        while !self.unwritten.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.unwritten) {
+        while !self.is_written() {
+            let next: &mut dyn Buf = if self.unwritten.is_empty() { &mut self.large } else { &mut self.unwritten };
+            match Pin::new(&mut self.stream).poll_write(cx, next.chunk()) {
                 Poll::Ready(Ok(0)) => return Err(PinnedLoss::Closed),
-                Poll::Ready(Ok(len)) => self.unwritten.advance(len),
+                Poll::Ready(Ok(len)) => next.advance(len),
                 Poll::Ready(Err(error)) => return Err(error.into()),
                 Poll::Pending => return Ok(()),
             }
         }
+        // Its memory must not wait for the reply.
+        self.large = Bytes::new();
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(error.into()),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
@@ -140,7 +150,7 @@ impl Pinned {
 
     /// Proves the connection clean, and makes it ready again.
     async fn reset(&mut self, server: &Server) -> Result<(), ConnectError> {
-        if self.replies.is_within_reply() || !self.unwritten.is_empty() {
+        if self.replies.is_within_reply() || !self.is_written() {
             return Err(ConnectError::Closed);
         }
         self.stream.write_all(b"*1\r\n$5\r\nRESET\r\n").await.map_err(ConnectError::of_io)?;
@@ -234,6 +244,7 @@ impl Pool {
             stream: established.stream,
             replies: Replies::new(established.rest),
             unwritten: BytesMut::new(),
+            large: Bytes::new(),
             trace: established.trace,
             permit,
             _gauge: Counted::new(&self.server.metrics.pinned),
