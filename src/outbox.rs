@@ -125,7 +125,7 @@ impl Outbox {
 
     /// An error as the whole reply for a slot.
     pub fn fail(&self, slot: Slot, text: &str) {
-        self.fill(slot, |out| encode::error(out, text));
+        self.fill(slot, |out| encode::error(out, text.as_bytes()));
     }
 
     /// A piece of the reply for a slot, which must be the oldest one; `is_last` ends it.

@@ -295,6 +295,10 @@ impl<'a> Command<'a> {
 
     /// How its RESP2 reply follows from the RESP3 one.
     pub fn reply_form(&self) -> ReplyForm {
+        // Not behind the script it is to end, which a RESP2 client runs on the RESP2 connection.
+        if (self.is("script") || self.is("function")) && self.request.is(1, "kill") {
+            return ReplyForm::Same;
+        }
         self.row().map_or(ReplyForm::Differs, |row| row.reply)
     }
 

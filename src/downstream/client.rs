@@ -1,6 +1,5 @@
 //! One client: what it is, and what happens to each of its requests.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use tracing::info;
 
 use super::auth::DEFAULT_USER;
 use super::mode::{Decision, IN_TRANSACTION, Mode, decide};
-use super::pin::{AfterLoss, Belongs, Pin, selected_database};
+use super::pin::{AfterLoss, Belongs, Fate, Pin, selected_database};
 use super::register::Entry;
 use super::worker::Worker;
 use super::{CloseReason, here};
@@ -131,10 +130,13 @@ impl Client {
             Decision::Through(reason) => return self.through(command, reason, now),
             Decision::Refuse(text) => self.error(text),
             Decision::RefuseInTransaction => self.refuse_in_transaction(now),
-            Decision::RefuseWhileSubscribed => self.error(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-                command.label()
-            )),
+            Decision::RefuseWhileSubscribed => {
+                let name = here::full_name(command);
+                self.error(format!(
+                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+                     this context"
+                ));
+            }
             Decision::Queued => self.say(|out, _| encode::simple(out, "QUEUED")),
             Decision::Abort => {
                 self.mode = Mode::Open;
@@ -166,10 +168,6 @@ impl Client {
         if pin.is_clear() {
             let reason = reason.unwrap_or(PinReason::Database);
             self.worker.shared.metrics.upstream.pins.add(reason.label());
-        }
-        if pin.is_monitoring() {
-            conn.send(command.request.frame());
-            return Outcome::Done;
         }
         let is_large = reason == Some(PinReason::Large) && pin.is_clear();
         if pin.is_doomed() && command.is("exec") {
@@ -214,6 +212,24 @@ impl Client {
     pub(super) fn pinned(&mut self, conn: Pinned, reason: PinReason) {
         let pin = Pin::new(reason, self.protocol, self.is_doomed);
         self.mode = Mode::Pinned { conn, pin };
+    }
+
+    /// There is no connection for a request that needs one of its own: answers it.
+    pub(super) fn not_pinned(&mut self, reason: PinReason, text: &str) {
+        self.begin_reply();
+        self.worker.shared.metrics.upstream.not_executed.increment(1);
+        match reason {
+            // What is sent behind it must not run command by command: EXEC will say that nothing ran.
+            PinReason::Transaction => {
+                self.mode = Mode::Aborted;
+                self.say(|out, _| encode::simple(out, "OK"));
+            }
+            PinReason::Watch => {
+                self.is_doomed = true;
+                self.error(text);
+            }
+            _ => self.error(text),
+        }
     }
 
     /// Gives back a connection nothing is left on.
@@ -282,19 +298,26 @@ impl Client {
         let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
         let mut loss = pin.lost();
         // The only request, not wholly written, surely did not run.
-        if let ([(_, may_have_run)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
-            *may_have_run = false;
+        if let ([(_, fate)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
+            *fate = Fate::NotExecuted;
         }
-        if loss.in_flight.iter().any(|(_, may_have_run)| *may_have_run) {
+        if loss.in_flight.iter().any(|(_, fate)| *fate == Fate::Unknown) {
             self.worker.dispatch.sever(conn);
         }
         let metrics = &self.worker.shared.metrics.upstream;
-        for (slot, may_have_run) in loss.in_flight {
-            match may_have_run {
-                true => metrics.unknown_outcome.increment(1),
-                false => metrics.not_executed.increment(1),
+        for (slot, fate) in loss.in_flight {
+            match fate {
+                Fate::Unknown => {
+                    metrics.unknown_outcome.increment(1);
+                    self.outbox.fail(slot, UNKNOWN_OUTCOME);
+                }
+                Fate::NotExecuted => {
+                    metrics.not_executed.increment(1);
+                    self.outbox.fail(slot, NOT_EXECUTED);
+                }
+                Fate::Ok => self.outbox.deliver(slot, b"+OK\r\n", Form::AsIs),
+                Fate::Queued => self.outbox.deliver(slot, b"+QUEUED\r\n", Form::AsIs),
             }
-            self.outbox.fail(slot, if may_have_run { UNKNOWN_OUTCOME } else { NOT_EXECUTED });
         }
         if self.worker.settings.closes_clients_on_loss {
             return Err(CloseReason::UpstreamLost);
@@ -347,9 +370,8 @@ impl Client {
     }
 
     /// Answers with an error.
-    pub(super) fn error<'a>(&mut self, text: impl Into<Cow<'a, str>>) {
-        let text = text.into();
-        self.say(|out, _| encode::error(out, &text));
+    pub(super) fn error(&mut self, text: impl AsRef<[u8]>) {
+        self.say(|out, _| encode::error(out, text.as_ref()));
     }
 
     /// Whether a database is known to exist, so that `SELECT` may be answered here.

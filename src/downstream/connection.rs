@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::client::{Client, Outcome};
 use super::close::CloseReason;
 use super::mode::Mode;
 use super::worker::{Handle, Order};
-use crate::resp::encode;
+use crate::command::PinReason;
 use crate::resp::request::{Parser, RequestError};
 use crate::socket::Stream;
 
@@ -72,7 +72,7 @@ enum Turn {
     /// Nothing more can be done before something comes.
     Wait,
     /// A request needs a connection of its own.
-    CheckOut(crate::command::PinReason),
+    CheckOut(PinReason),
 }
 
 impl Connection {
@@ -193,24 +193,32 @@ impl Connection {
                 CloseReason::OtherProtocol
             }
             error => {
-                self.client.say(|out, _| encode::error(out, &format!("ERR {error}")));
+                self.client.error(error.text());
                 CloseReason::Protocol
             }
         });
     }
 
-    async fn check_out(&mut self, reason: crate::command::PinReason) {
-        let (protocol, db) = (self.client.protocol, self.client.db);
+    /// Takes a connection for the client, and meanwhile notices when it goes: what blocks must not be sent for
+    /// somebody who is not there any more.
+    async fn check_out(&mut self, reason: PinReason) {
         let worker = Rc::clone(&self.client.worker);
-        match worker.dispatch.check_out(protocol, db).await {
-            Ok(pinned) => self.client.pinned(pinned, reason),
-            Err(error) => {
-                worker.shared.metrics.upstream.not_executed.increment(1);
-                self.client.error(error.to_string());
-                if let Some(len) = self.parsed.take() {
-                    self.input.advance(len);
-                }
+        let mut waiting = pin!(worker.dispatch.check_out(self.client.protocol, self.client.db));
+        let checked_out = poll_fn(|cx| {
+            if let Poll::Ready(result) = waiting.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
             }
+            while matches!(self.poll_read(cx), Ok(true)) {}
+            let has_gone = self.is_at_end && reason == PinReason::Blocking;
+            if has_gone { Poll::Ready(None) } else { Poll::Pending }
+        });
+        match checked_out.await {
+            Some(Ok(pinned)) => return self.client.pinned(pinned, reason),
+            Some(Err(error)) => self.client.not_pinned(reason, &error.to_string()),
+            None => self.closing = Some(CloseReason::Client),
+        }
+        if let Some(len) = self.parsed.take() {
+            self.input.advance(len);
         }
     }
 

@@ -105,7 +105,7 @@ fn pinned(pin: &Pin, route: Route) -> Decision {
         return in_transaction(route);
     }
     match route {
-        Route::Here(local @ (Local::Quit | Local::Reset)) if is_idle || pin.is_monitoring() => Decision::Here(local),
+        Route::Here(local @ (Local::Quit | Local::Reset)) if is_idle => Decision::Here(local),
         Route::Here(_) if !is_idle => Decision::Wait,
         Route::Here(Local::Select) if pin.asks_for_database() => Decision::Through(None),
         Route::Here(_) if pin.is_clear() => Decision::CheckIn,
@@ -144,7 +144,11 @@ fn leaves_something(route: Route) -> bool {
 /// Of `CLIENT`'s subcommands, those that need the server.
 fn client_route(command: &Command<'_>) -> Route {
     let is = |word| command.request.is(1, word);
-    if is("tracking") || is("caching") || is("trackinginfo") || is("getredir") {
+    // The number a client would redirect to is the proxy's, not the server's.
+    let redirects = command.request.args_from(2).any(|option| option.eq_ignore_ascii_case(b"redirect"));
+    if is("tracking") && redirects {
+        Route::Here(Local::Client)
+    } else if is("tracking") || is("caching") || is("trackinginfo") || is("getredir") {
         Route::Pin(PinReason::Tracking)
     } else if is("pause") || is("unpause") {
         Route::Pin(PinReason::Unknown)

@@ -15,7 +15,7 @@ use crate::command::{Command, Effect, PinReason};
 use crate::outbox::Slot;
 use crate::resp::{Protocol, peek};
 
-pub(super) use loss::AfterLoss;
+pub(super) use loss::{AfterLoss, Fate};
 
 /// The state of a pinned connection, as its client made it.
 #[derive(Debug)]
@@ -48,6 +48,10 @@ struct Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Plain,
+    /// It may wait for what others do.
+    Block,
+    /// Not known: it may block, too.
+    Unknown,
     Multi,
     Exec,
     /// An `EXEC` sent as `DISCARD`, because a watch was lost.
@@ -141,11 +145,6 @@ impl Pin {
         self.protocol == Protocol::Resp2 && self.channels + self.patterns + self.shards > 0
     }
 
-    /// Whether the stream of `MONITOR` has begun: replies cannot be told from it.
-    pub(super) fn is_monitoring(&self) -> bool {
-        self.is_monitoring
-    }
-
     /// Whether a watched key may have changed unseen.
     pub(super) fn is_doomed(&self) -> bool {
         self.is_doomed
@@ -166,15 +165,17 @@ impl Pin {
 
     /// Whether what the client waits for is up to others: it would wait for ever.
     pub(super) fn waits_for_others(&self) -> bool {
-        let blocks = self.reason == PinReason::Blocking && self.is_exclusive();
-        blocks || self.is_lasting() && self.expected.is_empty() || self.is_monitoring
+        match self.expected.front() {
+            Some(expected) => expected.what == What::Block,
+            None => self.is_lasting(),
+        }
     }
 
     /// When the oldest request in flight must have been answered. What blocks may take its time, and so may
     /// what is not known.
     pub(super) fn due(&self, reply_timeout: Duration) -> Option<Instant> {
-        let may_block = matches!(self.reason, PinReason::Blocking | PinReason::Unknown) && self.is_exclusive();
-        self.expected.front().filter(|_| !may_block).map(|expected| expected.since + reply_timeout)
+        let front = self.expected.front().filter(|front| !matches!(front.what, What::Block | What::Unknown));
+        front.map(|expected| expected.since + reply_timeout)
     }
 
     /// Whether nothing is in flight and nothing is left on the connection.
@@ -195,7 +196,11 @@ impl Pin {
         if let Some(reason) = reason.filter(|_| !self.is_lasting()) {
             self.reason = reason;
         }
-        let what = self.what(command);
+        let what = match reason {
+            Some(PinReason::Blocking) => What::Block,
+            Some(PinReason::Unknown) => What::Unknown,
+            _ => self.what(command),
+        };
         self.expected.push_back(Expected { slot, effect: command.effect(), what, since: now });
     }
 
@@ -242,7 +247,7 @@ impl Pin {
     /// A frame has come.
     pub(super) fn received(&mut self, frame: &[u8]) -> Meaning {
         let push = Meaning { belongs: Belongs::Push, database: None };
-        if self.is_monitoring {
+        if self.is_monitoring && peek::is_monitor_line(frame) {
             return push;
         }
         if let Some(confirmed) = self.confirmation(frame) {
@@ -304,6 +309,8 @@ impl Pin {
                 self.end_transaction();
             }
             What::Plain
+            | What::Block
+            | What::Unknown
             | What::Multi
             | What::Exec
             | What::DoomedExec

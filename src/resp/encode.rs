@@ -30,8 +30,8 @@ pub fn simple(out: &mut impl Sink, text: &str) {
 }
 
 /// `-text`: the code is the first word of `text`. Line ends in it become spaces, as in Redis.
-pub fn error(out: &mut impl Sink, text: &str) {
-    let text: Vec<u8> = text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect();
+pub fn error(out: &mut impl Sink, text: &[u8]) {
+    let text: Vec<u8> = text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
     line(out, b'-', &text);
 }
 
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn an_error_stays_on_one_line() {
         let mut out = Vec::new();
-        error(&mut out, "ERR a\r\n+OK\r\n");
+        error(&mut out, b"ERR a\r\n+OK\r\n");
         assert_eq!(out, b"-ERR a  +OK  \r\n");
     }
 

@@ -29,6 +29,16 @@ pub fn last_integer(frame: &[u8]) -> Option<u64> {
     decimal(&text[colon + 1..]).and_then(|count| u64::try_from(count).ok())
 }
 
+/// Whether a frame is a line of `MONITOR`: `+1700000000.123456 [0 127.0.0.1:1234] "get" "a"`. No reply looks like it.
+pub fn is_monitor_line(frame: &[u8]) -> bool {
+    let [b'+', text @ ..] = frame else { return false };
+    let mut words = text.splitn(3, |byte| *byte == b' ');
+    let is_time = words
+        .next()
+        .is_some_and(|word| word.contains(&b'.') && word.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'));
+    is_time && words.next().is_some_and(|word| word.starts_with(b"["))
+}
+
 /// What follows the header of an array or push.
 fn body(frame: &[u8]) -> Option<&[u8]> {
     let [b'*' | b'>', rest @ ..] = frame else { return None };
@@ -39,6 +49,14 @@ fn body(frame: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_monitor_is_told_from_a_reply() {
+        assert!(is_monitor_line(b"+1700000000.123456 [0 127.0.0.1:1] \"get\" \"a\"\r\n"));
+        for reply in [&b"+OK\r\n"[..], b"+1.5\r\n", b"$3\r\n1.5\r\n", b"+1700000000.1 x\r\n"] {
+            assert!(!is_monitor_line(reply), "{reply:?}");
+        }
+    }
 
     #[test]
     fn a_push_is_looked_into_without_decoding() {

@@ -49,7 +49,7 @@ pub enum RequestError {
     #[error("Protocol error: too big bulk count string")]
     BulkLine,
     /// Something else where an argument had to begin.
-    #[error("Protocol error: expected '$', got '{}'", printable(*.0))]
+    #[error("Protocol error: expected '$', got '{}'", (*.0 as char).escape_default())]
     ExpectedBulk(u8),
     /// An argument does not end where its length says. Redis does not look; a shared connection must.
     #[error("Protocol error: missing CRLF after an argument")]
@@ -69,8 +69,14 @@ pub enum RequestError {
     OtherProtocol,
 }
 
-fn printable(byte: u8) -> char {
-    if byte.is_ascii_graphic() { byte as char } else { '?' }
+impl RequestError {
+    /// The error for the client, byte for byte as Redis writes it.
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Self::ExpectedBulk(byte) => [b"ERR Protocol error: expected '$', got '", &[*byte][..], b"'"].concat(),
+            other => format!("ERR {other}").into_bytes(),
+        }
+    }
 }
 
 /// A piece of a request's bytes.

@@ -45,7 +45,8 @@ pub struct Pinned {
     large: Bytes,
     /// For whoever replaces it, should it be lost.
     trace: Trace,
-    permit: OwnedSemaphorePermit,
+    /// While a client holds it. An idle connection keeps nobody waiting.
+    permit: Option<OwnedSemaphorePermit>,
     _gauge: Counted,
 }
 
@@ -197,12 +198,13 @@ impl Pool {
     /// # Cancel safety
     /// Dropping this gives back what it had.
     pub async fn check_out(&self, kind: Kind) -> Result<Pinned, PinError> {
-        if let Some(pinned) = self.take_idle(kind) {
-            return Ok(pinned);
-        }
         let deadline = Instant::now() + self.queue_timeout;
-        let permit = timeout_at(deadline, self.permit()).await.map_err(|_| PinError::Exhausted)?;
-        self.open(kind, None, permit, deadline).await
+        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| PinError::Exhausted)?.expect("the semaphore is never closed");
+        match self.take_idle(kind) {
+            Some(idle) => Ok(Pinned { permit: Some(permit), ..idle }),
+            None => self.open(kind, None, Some(permit), deadline).await,
+        }
     }
 
     /// A connection was lost under a request that may have run: opens another in its place, which has the
@@ -222,7 +224,7 @@ impl Pool {
         &self,
         kind: Kind,
         predecessor: Option<&Trace>,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
         deadline: Instant,
     ) -> Result<Pinned, PinError> {
         let mut backoff = Backoff::default();
@@ -256,6 +258,7 @@ impl Pool {
         if self.idle.borrow().len() >= KEEP_IDLE {
             return;
         }
+        pinned.permit = None;
         let pool = Rc::clone(self);
         spawn_local(async move {
             if let Ok(Ok(())) = timeout(CHECK_IN_TIMEOUT, pinned.reset(&pool.server)).await {
@@ -264,7 +267,8 @@ impl Pool {
         });
     }
 
-    fn keep(&self, pinned: Pinned) {
+    fn keep(&self, mut pinned: Pinned) {
+        pinned.permit = None;
         let mut idle = self.idle.borrow_mut();
         if idle.len() < KEEP_IDLE {
             idle.push(pinned);
@@ -281,14 +285,5 @@ impl Pool {
             }
         }
         None
-    }
-
-    /// The right to one more connection; an idle one of another kind gives up its own.
-    async fn permit(&self) -> OwnedSemaphorePermit {
-        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
-            return permit;
-        }
-        self.idle.borrow_mut().pop();
-        self.permits.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 }

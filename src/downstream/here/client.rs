@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BAD_NAME, is_valid_name, quoted, wrong_arity};
+use super::{BAD_NAME, is_valid_name, quoting, wrong_arity};
 use crate::command::Command;
 use crate::downstream::client::{Client, Replies};
 use crate::downstream::register::Entry;
@@ -45,6 +45,8 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
         (b"unblock", _) if arity_ok(3..=4) => {
             client.error("ERR CLIENT UNBLOCK does not pass through a proxy");
         }
+        // Only one with REDIRECT comes here: no client of the proxy has that number on the server.
+        (b"tracking", _) => client.error("ERR The client ID you want redirect to does not exist"),
         (b"help", 2) => client.say(|out, _| {
             encode::array_header(out, HELP.len());
             HELP.iter().for_each(|line| encode::simple(out, line));
@@ -58,8 +60,8 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
             client.error(wrong_arity(&format!("client|{subcommand}")));
         }
         _ => {
-            let subcommand = quoted(request.arg(1).unwrap_or_default());
-            client.error(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP."));
+            let subcommand = request.arg(1).unwrap_or_default();
+            client.error(quoting("ERR unknown subcommand '", subcommand, "'. Try CLIENT HELP."));
         }
     }
 }
@@ -76,14 +78,14 @@ fn set_name(client: &mut Client, request: &Request<'_>) {
 fn set_info(client: &mut Client, request: &Request<'_>) {
     let (option, value) = (request.arg(2).unwrap_or_default(), request.arg(3).unwrap_or_default());
     if !is_valid_name(value) {
-        return client.error(format!("ERR {} cannot contain spaces, newlines or special characters.", quoted(option)));
+        return client.error(quoting("ERR ", option, " cannot contain spaces, newlines or special characters."));
     }
     if request.is(2, "lib-name") {
         client.entry.about().library = value.to_vec();
     } else if request.is(2, "lib-ver") {
         client.entry.about().library_version = value.to_vec();
     } else {
-        return client.error(format!("ERR Unrecognized option '{}'", quoted(option)));
+        return client.error(quoting("ERR Unrecognized option '", option, "'"));
     }
     client.say(|out, _| encode::simple(out, "OK"));
 }
@@ -97,7 +99,7 @@ fn list(client: &mut Client, request: &Request<'_>) {
         match is_normal_type(kind) {
             Some(true) => all,
             Some(false) => Vec::new(),
-            None => return client.error(format!("ERR Unknown client type '{}'", quoted(kind))),
+            None => return client.error(quoting("ERR Unknown client type '", kind, "'")),
         }
     } else if request.is(2, "id") && request.len() > 3 {
         let ids: Option<Vec<i64>> = request.args_from(3).map(decimal).collect();
@@ -148,13 +150,13 @@ fn kill(client: &mut Client, request: &Request<'_>) {
         } else if request.is(index, "laddr") {
             Box::new(move |entry| entry.local.as_bytes() == value)
         } else if request.is(index, "user") && !client.worker.shared.users.knows(value) {
-            return client.error(format!("ERR No such user '{}'", quoted(value)));
+            return client.error(quoting("ERR No such user '", value, "'"));
         } else if request.is(index, "user") {
             Box::new(move |entry| entry.about().user.as_bytes() == value)
         } else if request.is(index, "type") {
             match is_normal_type(value) {
                 Some(is_normal) => Box::new(move |_| is_normal),
-                None => return client.error(format!("ERR Unknown client type '{}'", quoted(value))),
+                None => return client.error(quoting("ERR Unknown client type '", value, "'")),
             }
         } else if request.is(index, "skipme") && (request.is(index + 1, "yes") || request.is(index + 1, "no")) {
             skip_me = request.is(index + 1, "yes");

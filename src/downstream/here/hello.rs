@@ -1,6 +1,6 @@
 //! `HELLO [version [AUTH user password] [SETNAME name]]`
 
-use super::{BAD_NAME, WRONGPASS, is_authenticated, is_valid_name, log_in, quoted};
+use super::{BAD_NAME, WRONGPASS, is_authenticated, is_valid_name, log_in, quoting};
 use crate::command::Command;
 use crate::downstream::client::Client;
 use crate::resp::{Protocol, decimal, encode};
@@ -31,7 +31,7 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
                 name = Some(text);
                 index += 2;
             }
-            _ => return client.error(format!("ERR Syntax error in HELLO option '{}'", quoted(option))),
+            _ => return client.error(quoting("ERR Syntax error in HELLO option '", option, "'")),
         }
     }
     // Never reached, the server has not said who it is: what it would answer is not known.

@@ -96,9 +96,20 @@ fn is_valid_name(name: &[u8]) -> bool {
 
 const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
-/// A client's text inside an error, as Redis quotes it: at most 128 bytes.
-fn quoted(text: &[u8]) -> String {
-    String::from_utf8_lossy(&text[..text.len().min(128)]).into_owned()
+/// An error around a client's text, as Redis writes it: up to the first NUL, at most 128 bytes.
+fn quoting(before: &str, text: &[u8], after: &str) -> Vec<u8> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    [before.as_bytes(), &text[..text.len().min(128)], after.as_bytes()].concat()
+}
+
+/// A command's name, with its subcommand where Redis 7 gives it one.
+pub(super) fn full_name(command: &Command<'_>) -> String {
+    match command.request.arg(1) {
+        Some(subcommand) if command.is("client") => {
+            format!("client|{}", String::from_utf8_lossy(subcommand).to_ascii_lowercase())
+        }
+        _ => command.label().to_owned(),
+    }
 }
 
 fn is_authenticated(client: &Client) -> bool {

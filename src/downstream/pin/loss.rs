@@ -7,9 +7,22 @@ use crate::outbox::Slot;
 /// What the client is told, and what it may do, when the connection is lost.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::downstream) struct Loss {
-    /// Each request in flight, and whether it may have run.
-    pub(in crate::downstream) in_flight: Vec<(Slot, bool)>,
+    /// Each request in flight, and what it is answered.
+    pub(in crate::downstream) in_flight: Vec<(Slot, Fate)>,
     pub(in crate::downstream) then: AfterLoss,
+}
+
+/// What a request in flight is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::downstream) enum Fate {
+    /// It may have run.
+    Unknown,
+    /// It surely did not, or changed nothing.
+    NotExecuted,
+    /// `OK`: a `MULTI` or `DISCARD`, as true as if the server had said it.
+    Ok,
+    /// `QUEUED`: what becomes of it is for `EXEC` to say.
+    Queued,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,32 +40,63 @@ pub(in crate::downstream) enum AfterLoss {
 impl Pin {
     /// The connection is lost.
     pub(in crate::downstream) fn lost(self) -> Loss {
-        let has_multi = self.expected.iter().any(|expected| expected.what == What::Multi);
-        let exec_at = self.expected.iter().position(|expected| expected.what == What::Exec);
-        let is_in_transaction = self.is_in_transaction() || has_multi;
-        let watches = self.is_watching || self.expected.iter().any(|expected| expected.what == What::Watch);
         let subscribes = self.expected.iter().any(|expected| matches!(expected.what, What::Subscribe(_)));
-        let then = if self.is_monitoring
-            || self.is_tracking
-            || subscribes
-            || self.channels + self.patterns + self.shards > 0
-        {
+        let is_subscribed = self.channels + self.patterns + self.shards > 0;
+        let must_see_the_gap = self.is_monitoring || self.is_tracking || subscribes || is_subscribed;
+        let mut is_in_transaction = self.is_in_transaction();
+        let mut watches = self.is_watching || self.is_doomed;
+        let in_flight = self.expected.iter().map(|expected| {
+            let fate = fate(expected, &mut is_in_transaction, &mut watches);
+            (expected.slot, fate)
+        });
+        let in_flight = in_flight.collect();
+        let then = if must_see_the_gap {
             AfterLoss::Close
-        } else if is_in_transaction && exec_at.is_none() {
+        } else if is_in_transaction {
             AfterLoss::Aborted
-        } else if (watches || self.is_doomed) && exec_at.is_none() {
+        } else if watches {
             AfterLoss::Doomed
         } else {
             AfterLoss::Open
         };
-        // What `MULTI` has queued runs with its `EXEC` only.
-        let is_queued = is_in_transaction && exec_at.is_none();
-        let may_have_run = |expected: &Expected| match expected.what {
-            What::Exec => true,
-            What::Plain => !is_queued && expected.effect == Effect::Write,
-            _ => false,
-        };
-        let in_flight = self.expected.iter().map(|expected| (expected.slot, may_have_run(expected))).collect();
         Loss { in_flight, then }
+    }
+}
+
+/// What one request is answered; what it would have changed, changes.
+fn fate(expected: &Expected, is_in_transaction: &mut bool, watches: &mut bool) -> Fate {
+    match expected.what {
+        What::Multi if !*is_in_transaction => {
+            *is_in_transaction = true;
+            Fate::Ok
+        }
+        What::Exec | What::DoomedExec => {
+            (*is_in_transaction, *watches) = (false, false);
+            if expected.what == What::Exec { Fate::Unknown } else { Fate::NotExecuted }
+        }
+        What::Discard if *is_in_transaction => {
+            (*is_in_transaction, *watches) = (false, false);
+            Fate::Ok
+        }
+        What::Refused => Fate::NotExecuted,
+        _ if *is_in_transaction => Fate::Queued,
+        What::Watch => {
+            *watches = true;
+            Fate::NotExecuted
+        }
+        What::Plain | What::Block | What::Unknown if expected.effect == Effect::Write => Fate::Unknown,
+        What::Plain
+        | What::Block
+        | What::Unknown
+        | What::Multi
+        | What::Discard
+        | What::Unwatch
+        | What::Select(_)
+        | What::Subscribe(_)
+        | What::UnsubscribeAll(_)
+        | What::Monitor
+        | What::TrackingOn
+        | What::TrackingOff
+        | What::Hello(_) => Fate::NotExecuted,
     }
 }

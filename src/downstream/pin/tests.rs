@@ -1,5 +1,5 @@
 use super::*;
-use crate::command::Commands;
+use crate::command::{Commands, Route};
 use crate::outbox::Outbox;
 use crate::resp::request::{Limits as RequestLimits, Parser};
 
@@ -20,7 +20,8 @@ impl Bench {
         parser.advance(line.as_bytes(), &limits).expect("well formed").expect("whole");
         let command = Commands::default().understand(parser.request(line.as_bytes()).expect("not empty"));
         let slot = self.outbox.reserve();
-        self.pin.sent(&command, None, slot, self.now);
+        let reason = if let Route::Pin(reason) = command.route() { Some(reason) } else { None };
+        self.pin.sent(&command, reason, slot, self.now);
         slot
     }
 
@@ -120,32 +121,38 @@ fn a_reply_that_looks_like_a_message_is_a_reply() {
 fn the_stream_of_monitor_answers_nobody() {
     let mut bench = Bench::new(PinReason::Monitor, Protocol::Resp2);
     bench.ask("MONITOR", "+OK\r\n");
-    assert_eq!(bench.hear("+1 [0 a] \"GET\"\r\n").belongs, Belongs::Push);
+    let slot = bench.send("SET a 1");
+    assert_eq!(bench.hear("+1700000000.5 [0 127.0.0.1:1] \"SET\" \"a\"\r\n").belongs, Belongs::Push);
+    assert_eq!(bench.hear("+OK\r\n").belongs, Belongs::Reply(slot));
     assert!(!bench.pin.is_clear());
 }
 
 #[test]
 fn what_a_loss_means_depends_on_what_was_left() {
     use AfterLoss::{Aborted, Close, Doomed, Open};
+    use Fate::{NotExecuted, Queued, Unknown};
     let ok = "+OK\r\n";
     let subscribed = "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
-    // Exchanges (no reply: in flight), what follows, and for each in flight whether it may have run.
-    type Case<'a> = (&'a [(&'a str, &'a str)], AfterLoss, &'a [bool]);
+    // Exchanges (no reply: in flight), what follows, and what each in flight is answered.
+    type Case<'a> = (&'a [(&'a str, &'a str)], AfterLoss, &'a [Fate]);
     let cases: &[Case<'_>] = &[
-        (&[("BLPOP a 0", "")], Open, &[true]),
-        (&[("XREAD BLOCK 0 STREAMS s 0", "")], Open, &[false]),
-        (&[("WATCH a", ok), ("GET a", "")], Doomed, &[false]),
-        (&[("WATCH a", ok), ("SET a 1", "")], Doomed, &[true]),
-        (&[("MULTI", ok), ("SET a 1", "+QUEUED\r\n"), ("SET b 1", "")], Aborted, &[false]),
-        (&[("MULTI", ""), ("SET a 1", "")], Aborted, &[false, false]),
-        (&[("MULTI", ok), ("SET b 1", ""), ("EXEC", ""), ("SET c 1", "")], Open, &[true, true, true]),
-        (&[("MULTI", ""), ("GET b", ""), ("EXEC", "")], Open, &[false, false, true]),
+        (&[("BLPOP a 0", "")], Open, &[Unknown]),
+        (&[("XREAD BLOCK 0 STREAMS s 0", "")], Open, &[NotExecuted]),
+        (&[("WATCH a", ok), ("GET a", "")], Doomed, &[NotExecuted]),
+        (&[("WATCH a", ok), ("SET a 1", "")], Doomed, &[Unknown]),
+        (&[("WATCH a", "")], Doomed, &[NotExecuted]),
+        (&[("MULTI", ok), ("SET a 1", "+QUEUED\r\n"), ("SET b 1", "")], Aborted, &[Queued]),
+        (&[("MULTI", ""), ("SET a 1", "")], Aborted, &[Fate::Ok, Queued]),
+        (&[("MULTI", ok), ("DISCARD", ""), ("SET a 1", "")], Open, &[Fate::Ok, Unknown]),
+        (&[("MULTI", ok), ("SET b 1", ""), ("EXEC", ""), ("SET c 1", "")], Open, &[Queued, Unknown, Unknown]),
+        (&[("MULTI", ""), ("GET b", ""), ("EXEC", "")], Open, &[Fate::Ok, Queued, Unknown]),
+        (&[("MULTI", ""), ("EXEC", ""), ("MULTI", ""), ("GET b", "")], Aborted, &[Fate::Ok, Unknown, Fate::Ok, Queued]),
         (&[("SUBSCRIBE a", subscribed)], Close, &[]),
-        (&[("SUBSCRIBE a", "")], Close, &[false]),
+        (&[("SUBSCRIBE a", "")], Close, &[NotExecuted]),
         (&[("MONITOR", ok)], Close, &[]),
         (&[("CLIENT TRACKING ON", ok)], Close, &[]),
     ];
-    for (exchanges, then, may_have_run) in cases {
+    for (exchanges, then, fates) in cases {
         let mut bench = Bench::new(PinReason::Unknown, Protocol::Resp2);
         for (line, reply) in *exchanges {
             bench.send(line);
@@ -155,7 +162,7 @@ fn what_a_loss_means_depends_on_what_was_left() {
         }
         let loss = bench.pin.lost();
         assert_eq!(loss.then, *then, "{exchanges:?}");
-        assert_eq!(loss.in_flight.iter().map(|(_, ran)| *ran).collect::<Vec<_>>(), *may_have_run, "{exchanges:?}");
+        assert_eq!(loss.in_flight.iter().map(|(_, fate)| *fate).collect::<Vec<_>>(), *fates, "{exchanges:?}");
     }
 }
 
@@ -182,7 +189,11 @@ fn what_does_not_block_must_be_answered_in_time() {
     bench.hear("+OK\r\n");
     assert_eq!(bench.pin.due(timeout), Some(bench.now + timeout));
 
-    let mut bench = Bench::new(PinReason::Blocking, Protocol::Resp2);
+    let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+    bench.send("MULTI");
     bench.send("BLPOP a 0");
+    assert!(!bench.pin.waits_for_others(), "MULTI is answered first");
+    bench.hear("+OK\r\n");
     assert_eq!(bench.pin.due(timeout), None);
+    assert!(bench.pin.waits_for_others());
 }
