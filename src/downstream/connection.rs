@@ -236,8 +236,11 @@ impl Connection {
             (None, _, true) => CloseReason::Client,
             (None, _, false) => return None,
         };
+        // What the client asked for before it said `QUIT`, or nonsense, is waited for as long as it is there.
+        let is_told_to = self.is_at_end || self.handle.order.get() != Order::Serve;
         if let Mode::Pinned { pin, .. } = &self.client.mode
             && pin.waits_for_others()
+            && (is_told_to || pin.in_flight() == 0)
         {
             return (outbox.unread() == 0).then_some(leaving);
         }
@@ -349,8 +352,12 @@ impl Connection {
     /// Reads requests, unless there are enough already.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let is_waiting = self.parsed.is_some() || !self.may_accept();
-        if self.is_at_end || self.closing.is_some() || is_waiting && self.input.len() >= READ_AHEAD {
+        if self.is_at_end || is_waiting && self.input.len() >= READ_AHEAD {
             return Ok(false);
+        }
+        if self.closing.is_some() {
+            // Only whether it goes is of interest.
+            self.input.clear();
         }
         self.input.reserve(self.read_size);
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input) else {

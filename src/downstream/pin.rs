@@ -152,9 +152,8 @@ impl Pin {
 
     /// Whether the client waits for one reply and nothing may be sent behind it.
     pub(super) fn is_exclusive(&self) -> bool {
-        // Behind `MONITOR` no reply could be told from the stream.
         let is_single =
-            matches!(self.reason, PinReason::Blocking | PinReason::Database | PinReason::Unknown | PinReason::Monitor);
+            matches!(self.reason, PinReason::Blocking | PinReason::Database | PinReason::Large | PinReason::Unknown);
         is_single && !self.is_lasting() && !self.expected.is_empty()
     }
 

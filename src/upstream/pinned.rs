@@ -258,7 +258,6 @@ impl Pool {
         if self.idle.borrow().len() >= KEEP_IDLE {
             return;
         }
-        pinned.permit = None;
         let pool = Rc::clone(self);
         spawn_local(async move {
             if let Ok(Ok(())) = timeout(CHECK_IN_TIMEOUT, pinned.reset(&pool.server)).await {
@@ -268,9 +267,10 @@ impl Pool {
     }
 
     fn keep(&self, mut pinned: Pinned) {
-        pinned.permit = None;
         let mut idle = self.idle.borrow_mut();
         if idle.len() < KEEP_IDLE {
+            // Whoever waits for the permit finds the connection.
+            let _permit = pinned.permit.take();
             idle.push(pinned);
         }
     }
