@@ -1,0 +1,188 @@
+//! A client and the connection it holds: what goes through it, what comes back, and its loss.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Client, Outcome};
+use crate::command::{Command, PinReason};
+use crate::downstream::close::CloseReason;
+use crate::downstream::mode::{IN_TRANSACTION, Mode};
+use crate::downstream::pin::{AfterLoss, Belongs, Fate, Pin};
+use crate::outbox::Form;
+use crate::resp::{Protocol, encode};
+use crate::upstream::{Item, NOT_EXECUTED, Pinned, UNKNOWN_OUTCOME};
+
+impl Client {
+    pub(in crate::downstream) fn through(
+        &mut self,
+        command: &Command<'_>,
+        reason: Option<PinReason>,
+        now: Instant,
+    ) -> Outcome {
+        let Mode::Pinned { conn, pin } = &mut self.mode else { unreachable!("only a pinned client is sent through") };
+        if pin.is_clear() {
+            let reason = reason.unwrap_or(PinReason::Database);
+            self.worker.shared.metrics.upstream.pins.add(reason.label());
+        }
+        let is_large = reason == Some(PinReason::Large) && pin.is_clear();
+        if pin.is_doomed() && command.is("exec") {
+            conn.send(b"*1\r\n$7\r\nDISCARD\r\n");
+        } else if !is_large {
+            conn.send(command.request.frame());
+        }
+        pin.sent(command, reason, self.outbox.reserve(), now);
+        if is_large { Outcome::HandOver } else { Outcome::Done }
+    }
+
+    /// The bytes of a request that was to be handed over.
+    pub(in crate::downstream) fn send_large(&mut self, request: Bytes) {
+        if let Mode::Pinned { conn, .. } = &mut self.mode {
+            conn.send_large(request);
+        }
+    }
+
+    /// Refuses a command the server must not see, and makes the server abort the transaction as it would have.
+    pub(in crate::downstream) fn refuse_in_transaction(&mut self, now: Instant) {
+        let Mode::Pinned { conn, pin } = &mut self.mode else {
+            unreachable!("only a pinned client is in a transaction")
+        };
+        // Too few arguments: the server refuses it, and with it the transaction.
+        conn.send(b"*1\r\n$4\r\nECHO\r\n");
+        pin.sent_refused(self.outbox.reserve(), now);
+    }
+
+    /// Lets the connection the client holds, if it holds one, speak the client's new protocol.
+    pub(in crate::downstream) fn set_protocol(&mut self, protocol: Protocol) {
+        if let Mode::Pinned { conn, pin } = &mut self.mode
+            && self.protocol != protocol
+        {
+            conn.send(format!("*2\r\n$5\r\nHELLO\r\n$1\r\n{}\r\n", protocol.number()).as_bytes());
+            pin.sent_hello(protocol, Instant::now());
+        }
+        self.protocol = protocol;
+        self.entry.about().protocol = protocol;
+    }
+
+    /// The client now holds a connection.
+    pub(in crate::downstream) fn pinned(&mut self, conn: Pinned, reason: PinReason) {
+        let pin = Pin::new(reason, self.protocol, self.is_doomed);
+        self.mode = Mode::Pinned { conn, pin };
+    }
+
+    /// There is no connection for a request that needs one of its own: answers it.
+    pub(in crate::downstream) fn not_pinned(&mut self, reason: PinReason, text: &str) {
+        self.begin_reply();
+        self.worker.shared.metrics.upstream.not_executed.increment(1);
+        match reason {
+            // What is sent behind it must not run command by command: EXEC will say that nothing ran.
+            PinReason::Transaction => {
+                self.mode = Mode::Aborted;
+                self.say(|out, _| encode::simple(out, "OK"));
+            }
+            PinReason::Watch => {
+                self.is_doomed = true;
+                self.error(text);
+            }
+            _ => self.error(text),
+        }
+    }
+
+    /// Gives back a connection nothing is left on.
+    pub(in crate::downstream) fn check_in(&mut self) {
+        if let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) {
+            self.is_doomed = pin.is_doomed();
+            self.worker.dispatch.check_in(conn);
+        }
+    }
+
+    /// Gives the connection back if nothing is left on it.
+    pub(in crate::downstream) fn check_in_if_clear(&mut self) {
+        if matches!(&self.mode, Mode::Pinned { pin, .. } if pin.is_clear()) {
+            self.check_in();
+        }
+    }
+
+    /// Hands on what the pinned connection has said.
+    ///
+    /// # Errors
+    /// The client must be closed: a frame nobody asked for, or one that is not understood.
+    pub(in crate::downstream) fn hear(&mut self) -> Result<(), CloseReason> {
+        while let Mode::Pinned { conn, pin } = &mut self.mode {
+            let Ok(item) = conn.next_item() else { return Err(CloseReason::UpstreamLost) };
+            let (frame, meaning) = match item {
+                None => return Ok(()),
+                Some(Item::Piece { bytes, is_last }) => {
+                    let Some(slot) = pin.oldest() else { return Err(CloseReason::UpstreamLost) };
+                    self.outbox.deliver_part(slot, bytes, is_last);
+                    if is_last {
+                        pin.received_last_piece();
+                    }
+                    continue;
+                }
+                Some(Item::Frame { frame, .. }) => (frame, pin.received(frame)),
+            };
+            if let Some(db) = meaning.database {
+                self.db = db;
+                self.entry.about().db = db;
+                self.worker.dispatch.learn_database(db);
+            }
+            match meaning.belongs {
+                // The server has forgotten who we are; the client must not think that it was meant.
+                Belongs::Reply(slot) if frame.starts_with(b"-NOAUTH") => self.outbox.fail(slot, NOT_EXECUTED),
+                Belongs::Reply(slot) => self.outbox.deliver(slot, frame, Form::AsIs),
+                Belongs::Part(slot) => self.outbox.deliver_part(slot, frame.to_vec().into(), false),
+                Belongs::LastPart(slot) => self.outbox.deliver_part(slot, frame.to_vec().into(), true),
+                Belongs::NullInstead(slot) => {
+                    let mut null = Vec::new();
+                    encode::null_array(&mut null, self.protocol);
+                    self.outbox.deliver(slot, &null, Form::AsIs);
+                }
+                Belongs::RefusalInstead(slot) => self.outbox.fail(slot, IN_TRANSACTION),
+                Belongs::Push => self.outbox.push(frame),
+                Belongs::Us => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The pinned connection is lost: answers what was in flight on it.
+    ///
+    /// # Errors
+    /// The client must see the gap: it is closed.
+    pub(in crate::downstream) fn lost_pinned(&mut self) -> Result<(), CloseReason> {
+        let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
+        let mut loss = pin.lost();
+        // The only request, not wholly written, surely did not run.
+        if let ([(_, fate)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
+            *fate = Fate::NotExecuted;
+        }
+        if loss.in_flight.iter().any(|(_, fate)| *fate == Fate::Unknown) {
+            self.worker.dispatch.sever(conn);
+        }
+        let metrics = &self.worker.shared.metrics.upstream;
+        for (slot, fate) in loss.in_flight {
+            match fate {
+                Fate::Unknown => {
+                    metrics.unknown_outcome.increment(1);
+                    self.outbox.fail(slot, UNKNOWN_OUTCOME);
+                }
+                Fate::NotExecuted => {
+                    metrics.not_executed.increment(1);
+                    self.outbox.fail(slot, NOT_EXECUTED);
+                }
+                Fate::Ok => self.outbox.deliver(slot, b"+OK\r\n", Form::AsIs),
+                Fate::Queued => self.outbox.deliver(slot, b"+QUEUED\r\n", Form::AsIs),
+            }
+        }
+        if self.worker.settings.closes_clients_on_loss {
+            return Err(CloseReason::UpstreamLost);
+        }
+        match loss.then {
+            AfterLoss::Open => {}
+            AfterLoss::Doomed => self.is_doomed = true,
+            AfterLoss::Aborted => self.mode = Mode::Aborted,
+            AfterLoss::Close => return Err(CloseReason::UpstreamLost),
+        }
+        Ok(())
+    }
+}
