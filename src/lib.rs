@@ -41,25 +41,24 @@ use std::time::Duration;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::admin::{Admin, Port};
 use crate::command::{Commands, PinReason};
 use crate::config::{Config, ConfigError, Loaded, Reconnect, Verify};
-use crate::downstream::{CloseReason, Listener, Settings, TlsListener, Users, Workers};
+use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, Users, Workers};
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
 use crate::upstream::tls::Tls;
-use crate::upstream::{Dial, Password, Server, Ticketed};
+use crate::upstream::{Access, Dial, Password, Server, Ticketed};
 
 /// A configuration whose files have been read: what can only fail by the network's or the system's doing.
 #[derive(Debug)]
 pub struct Prepared {
     config: Config,
-    dial: Dial,
-    password: Password,
-    users: Users,
-    listen_tls: Option<TlsListener>,
+    access: Access,
+    door: Door,
 }
 
 impl Prepared {
@@ -88,8 +87,62 @@ impl Prepared {
         };
         let listen_tls = TlsListener::new(&listen.tls)
             .map_err(|error| loaded.error(&format!("listen.tls.{}", error.key), error.problem))?;
-        let dial = Dial { address: upstream.server.clone(), tls, timeout: upstream.connect_timeout };
-        Ok(Self { config: loaded.config.clone(), dial, password, users, listen_tls })
+        let access = Access {
+            dial: Dial { address: upstream.server.clone(), tls, timeout: upstream.connect_timeout },
+            username: upstream.username.clone(),
+            password,
+            name: upstream.name.clone(),
+        };
+        let door = Door { users: Arc::new(users), tls: listen_tls, max_clients: listen.max_clients };
+        Ok(Self { config: loaded.config.clone(), access, door })
+    }
+
+    /// `[log]`, for whoever writes the log.
+    pub fn log(&self) -> &config::Log {
+        &self.config.log
+    }
+
+    /// The keys that differ from `self` in `new` and are read at the start only.
+    fn fixed_keys_changed(&self, new: &Self) -> Vec<&'static str> {
+        let (old, new) = (&self.config, &new.config);
+        let changes = [
+            ("listen.address", old.listen.address != new.listen.address),
+            ("listen.workers", old.listen.workers != new.listen.workers),
+            ("limits.queue", old.limits.queue != new.limits.queue),
+            ("limits.pinned", old.limits.pinned != new.limits.pinned),
+            ("upstream.server", old.upstream.server != new.upstream.server),
+            ("upstream.db", old.upstream.db != new.upstream.db),
+            ("upstream.queue_timeout", old.upstream.queue_timeout != new.upstream.queue_timeout),
+            ("upstream.reply_timeout", old.upstream.reply_timeout != new.upstream.reply_timeout),
+            ("upstream.reconnect", old.upstream.reconnect != new.upstream.reconnect),
+            ("metrics.address", old.metrics.address != new.metrics.address),
+            ("log.format", old.log.format != new.log.format),
+        ];
+        changes.into_iter().filter(|(_, has_changed)| *has_changed).map(|(key, _)| key).collect()
+    }
+
+    /// Takes from `new` what may change while the proxy runs.
+    fn reload(&mut self, mut new: Self) {
+        let fixed = self.fixed_keys_changed(&new);
+        let old = &self.config;
+        new.config.listen.address = old.listen.address.clone();
+        new.config.listen.workers = old.listen.workers;
+        new.config.limits.queue = old.limits.queue;
+        new.config.limits.pinned = old.limits.pinned;
+        new.config.metrics = old.metrics.clone();
+        new.config.log.format = old.log.format;
+        let now = &mut new.config.upstream;
+        now.server = old.upstream.server.clone();
+        now.db = old.upstream.db;
+        now.queue_timeout = old.upstream.queue_timeout;
+        now.reply_timeout = old.upstream.reply_timeout;
+        now.reconnect = old.upstream.reconnect;
+        new.access.dial.address = now.server.clone();
+        *self = new;
+        match fixed.as_slice() {
+            [] => info!("configuration reloaded"),
+            keys => warn!(keys = keys.join(", "), "configuration reloaded, but these keys need a restart"),
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -117,7 +170,8 @@ impl Prepared {
     }
 }
 
-/// Runs the proxy until `stop` is ready, then drains it. `stop_now` cuts the drain short.
+/// Runs the proxy until `stop` is ready, then drains it. `stop_now` cuts the drain short. What comes from
+/// `reloads` is put in force without losing a client.
 ///
 /// # Errors
 /// An address cannot be listened on, or the system gives no thread.
@@ -125,7 +179,8 @@ impl Prepared {
 /// # Cancel safety
 /// Dropping this closes the listener; workers go on until the process ends. Let `stop` be ready instead.
 pub async fn run(
-    prepared: Prepared,
+    mut prepared: Prepared,
+    mut reloads: UnboundedReceiver<Prepared>,
     stop: impl Future<Output = ()>,
     stop_now: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
@@ -133,10 +188,9 @@ pub async fn run(
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), ROUND_TRIP_BUCKETS)?
         .build_recorder();
     let metrics = Metrics::new(&recorder, &labels());
-    let (settings, count) = (prepared.settings(), prepared.workers());
-    let Prepared { config, dial, password, users, listen_tls } = prepared;
-    let config::Upstream { username, name, queue_timeout, tls, .. } = config.upstream;
-    if tls.enabled && tls.verify == Verify::None {
+    let count = prepared.workers();
+    let config = prepared.config.clone();
+    if config.upstream.tls.enabled && config.upstream.tls.verify == Verify::None {
         warn!("upstream.tls.verify is \"none\": anyone between here and the server can read and change every session");
     }
     let listener = Listener::bind(&config.listen.address)
@@ -145,15 +199,25 @@ pub async fn run(
     let port = Port::bind(&config.metrics.address)
         .await
         .with_context(|| format!("metrics.address: cannot listen on {}", config.metrics.address))?;
-    let server = Server::new(dial, username, password, name, queue_timeout, metrics.upstream.clone());
-    let workers = Workers::start(count, &settings, Arc::clone(&server), users, listen_tls, metrics)?;
+    let server = Server::new(prepared.access.clone(), config.upstream.queue_timeout, metrics.upstream.clone());
+    let door = prepared.door.clone();
+    let workers = Workers::start(count, &prepared.settings(), Arc::clone(&server), door, metrics)?;
     let admin_address =
         port.address().map_or_else(|| config.metrics.address.to_string(), |address| address.to_string());
     info!(address = admin_address, "admin listening");
     info!(address = %listener.address()?, workers = workers.count(), "listening");
-    let admin = tokio::spawn(Admin::new(recorder, server, count).run(port));
+    let admin = tokio::spawn(Admin::new(recorder, Arc::clone(&server), count).run(port));
+    let reload = async {
+        while let Some(new) = reloads.recv().await {
+            prepared.reload(new);
+            server.reload(prepared.access.clone());
+            workers.reload(&prepared.settings(), prepared.door.clone());
+        }
+        std::future::pending().await
+    };
     tokio::select! {
-        () = listener.run(&workers, config.listen.max_clients) => {}
+        () = listener.run(&workers) => {}
+        () = reload => {}
         () = stop => {}
     }
     drop(listener);

@@ -7,9 +7,13 @@ use clap::Parser;
 use cloakroom::Prepared;
 use cloakroom::config::{Flags, Format, Level, Log, load};
 use cloakroom::embedded::Embedded;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::unbounded_channel;
+use tracing::{error, info};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 /// A Redis proxy for web sessions.
 ///
@@ -64,7 +68,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         println!("{}: ok", path.map_or("the built-in defaults".to_owned(), |path| path.display().to_string()));
         return Ok(());
     }
-    log_to_stderr(&loaded.config.log);
+    let log_level = log_to_stderr(prepared.log());
     if let Some(embedded) = &embedded {
         info!(program = embedded.program, "private server started; what it holds is gone when the proxy ends");
     }
@@ -76,57 +80,63 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             second.wait().await;
             second.wait().await;
         };
-        cloakroom::run(prepared, first.wait(), stop_now).await
+        let (reloaded, reloads) = unbounded_channel();
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let reloading = async {
+            while hang_up.recv().await.is_some() {
+                match load(path, &flags).and_then(|loaded| Prepared::new(&loaded)) {
+                    Ok(prepared) => {
+                        let _ = log_level.reload(level(prepared.log()));
+                        let _ = reloaded.send(prepared);
+                    }
+                    Err(error) => error!(%error, "reload refused; the present configuration stays in force"),
+                }
+            }
+        };
+        tokio::select! {
+            ended = cloakroom::run(prepared, reloads, first.wait(), stop_now) => ended,
+            () = reloading => Ok(()),
+        }
     })
 }
 
 /// The signals that ask a process to end.
 struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Stop {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn wait(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    warn!("SIGHUP: the configuration is read at the start; restart to apply a change");
-                }
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
 
-fn log_to_stderr(log: &Log) {
-    let level = match log.level {
+/// Starts the log; what is returned changes its level.
+fn log_to_stderr(log: &Log) -> reload::Handle<LevelFilter, Registry> {
+    let (filter, handle) = reload::Layer::new(level(log));
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let lines = match log.format {
+        Format::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    handle
+}
+
+fn level(log: &Log) -> LevelFilter {
+    match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
-    };
-    let to_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(to_terminal);
-    match log.format {
-        Format::Text => builder.init(),
-        Format::Json => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
-        }
     }
 }

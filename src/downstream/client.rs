@@ -75,7 +75,7 @@ struct Logged {
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, entry: Arc<Entry>, outbox: Rc<Outbox>) -> Self {
         let mut client = Self {
-            db: worker.settings.db,
+            db: worker.settings().db,
             worker,
             entry,
             outbox,
@@ -95,12 +95,11 @@ impl Client {
     pub(super) fn limits(&self) -> Limits {
         match self.mode {
             Mode::Unauthenticated => Limits::UNAUTHENTICATED,
-            Mode::Open | Mode::Pinned { .. } | Mode::Aborted => Limits {
-                arguments: self.worker.settings.limits.arguments,
-                bulk: self.worker.settings.limits.request.bytes(),
-                request: self.worker.settings.limits.request.bytes(),
-                authenticated: true,
-            },
+            Mode::Open | Mode::Pinned { .. } | Mode::Aborted => {
+                let settings = self.worker.settings();
+                let request = settings.limits.request.bytes();
+                Limits { arguments: settings.limits.arguments, bulk: request, request, authenticated: true }
+            }
         }
     }
 
@@ -170,7 +169,7 @@ impl Client {
         self.mode = Mode::Open;
         self.is_doomed = false;
         self.protocol = Protocol::Resp2;
-        self.db = self.worker.settings.db;
+        self.db = self.worker.settings().db;
         self.replies = Replies::On;
         self.outbox.mute(false);
         {
@@ -182,7 +181,7 @@ impl Client {
     }
 
     fn forget_credentials(&mut self) {
-        if self.worker.shared.users.is_required() {
+        if self.worker.shared.users().is_required() {
             self.mode = Mode::Unauthenticated;
         }
         self.entry.about().user = DEFAULT_USER.to_owned();
@@ -235,7 +234,7 @@ impl Client {
             self.count_requests();
         }
         self.last_command = (command.number(), self.last_command.1 + 1);
-        if self.worker.settings.logs_commands {
+        if self.worker.settings().logs_commands {
             let bytes = command.request.frame().len();
             self.log.push_back(Logged { command: command.label(), bytes, asked: Instant::now() });
         }

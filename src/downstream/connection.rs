@@ -179,7 +179,8 @@ impl Connection {
 
     /// Whether the client is within its bounds (G7).
     fn may_accept(&self) -> bool {
-        let limits = &self.client.worker.settings.limits;
+        let settings = self.client.worker.settings();
+        let limits = &settings.limits;
         let outbox = &self.client.outbox;
         let unread_most = limits.unread_replies.bytes();
         let unread = outbox.unread();
@@ -270,7 +271,8 @@ impl Connection {
     /// Says until when the client is waited for: to take its replies, to finish a request it has begun, to
     /// authenticate.
     fn limit_patience(&mut self) {
-        let limits = &self.client.worker.settings.limits;
+        let settings = self.client.worker.settings();
+        let limits = &settings.limits;
         let unread = self.client.outbox.unread();
         let has_begun = !self.input.is_empty() && self.parsed.is_none();
         let (waiting, patience, reason) = if unread > 0 {
@@ -325,12 +327,12 @@ impl Connection {
     /// Moves bytes of the pinned connection. Its replies wait upstream while the client does not read.
     fn poll_pinned(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let client = &mut self.client;
-        let has_room = client.outbox.unread() < client.worker.settings.limits.unread_replies.bytes();
+        let has_room = client.outbox.unread() < client.worker.settings().limits.unread_replies.bytes();
         let Mode::Pinned { conn, pin } = &mut client.mode else {
             self.handle.due.set(None);
             return Ok(false);
         };
-        let due = pin.due(client.worker.settings.upstream.reply_timeout);
+        let due = pin.due(client.worker.settings().upstream.reply_timeout);
         self.handle.due.set(due);
         if due.is_some_and(|due| due <= Instant::now()) {
             client.lost_pinned()?;

@@ -80,11 +80,11 @@ impl Listener {
     ///
     /// # Cancel safety
     /// Dropping this stops accepting; no accepted client is lost.
-    pub async fn run(&self, workers: &Workers, max_clients: usize) {
+    pub async fn run(&self, workers: &Workers) {
         loop {
             let accepted = match &self.kind {
                 Kind::Tcp(listener) => match listener.accept().await {
-                    Ok((socket, _)) if workers.clients() >= max_clients => {
+                    Ok((socket, _)) if !workers.has_room() => {
                         workers.turned_away(CloseReason::TooMany);
                         turn_away(socket);
                         continue;
@@ -93,7 +93,7 @@ impl Listener {
                     Err(error) => Err(error),
                 },
                 Kind::Unix(door) => match door.accept().await {
-                    Ok(socket) if workers.clients() >= max_clients => {
+                    Ok(socket) if !workers.has_room() => {
                         workers.turned_away(CloseReason::TooMany);
                         turn_away(socket);
                         continue;

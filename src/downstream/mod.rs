@@ -24,4 +24,4 @@ pub use auth::Users;
 pub use close::CloseReason;
 pub use listener::{Listener, TlsListener};
 pub use register::Register;
-pub use worker::{Settings, Worker, Workers};
+pub use worker::{Door, Settings, Worker, Workers};

@@ -9,8 +9,8 @@ use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -54,15 +54,26 @@ pub struct Settings {
     pub logs_commands: bool,
 }
 
+/// Who may come in, and how: what a reload can replace.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// The passwords of `listen.password_file`.
+    pub users: Arc<Users>,
+    /// TLS towards clients.
+    pub tls: Option<TlsListener>,
+    /// `listen.max_clients`.
+    pub max_clients: usize,
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) register: Register,
-    pub(super) users: Users,
     pub(super) metrics: Metrics,
     server: Arc<Server>,
     pinned: Arc<Semaphore>,
-    tls: Option<TlsListener>,
+    /// Who may come in, and how. The lock guards this one field, for a copy.
+    door: Mutex<Door>,
     ends: Vec<End>,
 }
 
@@ -80,6 +91,8 @@ enum Message {
     Serve(Accepted),
     /// Close the client of this number.
     Kill(u64),
+    /// From now on these.
+    Reload(Settings),
     /// Finish what is in flight, then end.
     Drain,
 }
@@ -125,7 +138,7 @@ type Handles = Rc<RefCell<HashMap<u64, Rc<Handle>>>>;
 /// One thread's part.
 pub struct Worker {
     index: usize,
-    pub(super) settings: Settings,
+    settings: RefCell<Rc<Settings>>,
     pub(super) commands: Commands,
     pub(super) dispatch: Dispatch,
     pub(super) shared: Arc<Shared>,
@@ -147,8 +160,7 @@ impl Workers {
         count: usize,
         settings: &Settings,
         server: Arc<Server>,
-        users: Users,
-        tls: Option<TlsListener>,
+        door: Door,
         metrics: Metrics,
     ) -> io::Result<Self> {
         let (ends, inboxes): (Vec<_>, Vec<_>) = (0..count)
@@ -158,7 +170,8 @@ impl Workers {
             })
             .unzip();
         let pinned = Arc::new(Semaphore::new(settings.limits.pinned));
-        let shared = Arc::new(Shared { register: Register::default(), users, metrics, server, pinned, tls, ends });
+        let shared =
+            Arc::new(Shared { register: Register::default(), metrics, server, pinned, door: Mutex::new(door), ends });
         let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
             let (settings, shared) = (settings.clone(), Arc::clone(&shared));
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
@@ -182,6 +195,19 @@ impl Workers {
     /// Clients connected now.
     pub fn clients(&self) -> usize {
         self.shared.register.len()
+    }
+
+    /// Whether one more client may come in.
+    pub(super) fn has_room(&self) -> bool {
+        self.clients() < self.shared.door().max_clients
+    }
+
+    /// Puts new settings in force, for clients that are connected as well.
+    pub fn reload(&self, settings: &Settings, door: Door) {
+        *self.shared.door() = door;
+        for end in &self.shared.ends {
+            let _ = end.orders.send(Message::Reload(settings.clone()));
+        }
     }
 
     /// Gives a client to the least loaded worker.
@@ -212,6 +238,15 @@ impl Workers {
 }
 
 impl Shared {
+    fn door(&self) -> MutexGuard<'_, Door> {
+        self.door.lock().expect("no thread panics while it holds this lock")
+    }
+
+    /// Who may come in.
+    pub(super) fn users(&self) -> Arc<Users> {
+        Arc::clone(&self.door().users)
+    }
+
     /// Closes a client, of whatever worker.
     pub(super) fn close(&self, entry: &Entry) {
         if let Some(end) = self.ends.get(entry.worker) {
@@ -232,6 +267,7 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
         false => Rc::new(|| {}),
     };
     let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, settings.db, on_loss);
+    let settings = RefCell::new(Rc::new(settings));
     let worker = Rc::new(Worker { index, settings, commands: Commands::default(), dispatch, shared, handles });
     let mut clients = Vec::new();
     let mut look = interval(LOOK);
@@ -254,6 +290,7 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
                     handle.give(Order::Kill(CloseReason::Killed));
                 }
             }
+            Message::Reload(settings) => *worker.settings.borrow_mut() = Rc::new(settings),
             Message::Drain => break,
         }
     }
@@ -270,6 +307,11 @@ fn close_all(handles: &Handles, reason: CloseReason) {
 }
 
 impl Worker {
+    /// The settings now in force.
+    pub(super) fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
     /// Wakes the clients whose pinned connection has not answered in time, and closes those that have kept
     /// the proxy waiting for too long.
     fn look_after_clients(&self, now: Instant) {
@@ -295,14 +337,15 @@ impl Worker {
     }
 
     async fn serve_socket(self: &Rc<Self>, socket: Socket, peer: String, local: String) -> CloseReason {
-        let stream = match &self.shared.tls {
+        let tls = self.shared.door().tls.clone();
+        let stream = match tls {
             None => Stream::Plain(socket),
             Some(tls) => match timeout(TLS_TIMEOUT, tls.accept(socket)).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(_)) | Err(_) => return CloseReason::Tls,
             },
         };
-        let about = About { db: self.settings.db, user: DEFAULT_USER.to_owned(), ..About::default() };
+        let about = About { db: self.settings().db, user: DEFAULT_USER.to_owned(), ..About::default() };
         let entry = self.shared.register.add(self.index, peer, local, about);
         let outbox = Rc::new(Outbox::default());
         let handle = Rc::new(Handle {

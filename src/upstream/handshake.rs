@@ -70,8 +70,6 @@ pub(super) struct Introduced {
     pub(super) trace: Trace,
     /// `None` where there was no predecessor.
     pub(super) severed: Option<Severed>,
-    /// Bytes that came behind the handshake.
-    pub(super) rest: BytesMut,
 }
 
 /// What we say of ourselves.
@@ -119,7 +117,11 @@ impl Introduction<'_> {
         if decode::text(&pong) != Some(self.nonce.as_bytes()) {
             return Err(ConnectError::NotRedis("PING was not answered with its own text".to_owned()));
         }
-        Ok(Introduced { identity, trace, severed, rest: buf })
+        // Whatever it is, it would be taken for the reply to the first request.
+        if !buf.is_empty() {
+            return Err(ConnectError::NotRedis("the server said more than the handshake asked for".to_owned()));
+        }
+        Ok(Introduced { identity, trace, severed })
     }
 
     fn greeting(&self) -> Vec<u8> {

@@ -197,7 +197,7 @@ impl Lane {
     async fn connect(&self, backoff: &mut Backoff, predecessor: Option<&Trace>) -> Established {
         let attempts = async {
             loop {
-                sleep_until(self.server.next_attempt(Instant::now())).await;
+                self.server.wait_for_attempt().await;
                 match self.server.connect(self.kind, predecessor).await {
                     Ok(established) => {
                         return established;
@@ -243,7 +243,7 @@ impl Lane {
     /// Moves bytes until the connection is lost.
     async fn drive(&self, established: Established) -> Loss {
         let mut stream = established.stream;
-        let mut replies = Replies::new(established.rest);
+        let mut replies = Replies::new();
         let mut timer = Timer::default();
         poll_fn(|cx| {
             self.register(cx);
@@ -292,7 +292,6 @@ impl Lane {
             if let Some(age) = queue.age(Instant::now()) {
                 self.server.metrics.round_trip.record(age.as_secs_f64());
             }
-            self.has_answered.set(true);
             if let Err(loss) = self.pair(&mut queue, replies) {
                 return Poll::Ready(loss);
             }
@@ -309,7 +308,10 @@ impl Lane {
             match item {
                 // Not tracking, not subscribed: nothing should be pushed here. It answers nobody.
                 Item::Frame { frame: [b'>', ..], .. } => self.server.metrics.unexpected_pushes.increment(1),
-                Item::Frame { frame, is_resp3 } => queue.answer(frame, is_resp3)?,
+                Item::Frame { frame, is_resp3 } => {
+                    queue.answer(frame, is_resp3)?;
+                    self.has_answered.set(true);
+                }
                 Item::Piece { bytes, is_last } => queue.answer_piece(bytes, is_last)?,
             }
         }

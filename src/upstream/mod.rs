@@ -25,7 +25,7 @@ pub use handshake::Identity;
 pub use lane::{Admission, Lane, Ticketed};
 pub use pinned::{PinError, Pinned, Pool};
 pub use replies::Item;
-pub use server::{Password, Server};
+pub use server::{Access, Password, Server};
 
 use crate::resp::Protocol;
 

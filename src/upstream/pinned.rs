@@ -89,6 +89,10 @@ impl Pinned {
 
     /// Queues a request.
     pub fn send(&mut self, request: &[u8]) {
+        // Nothing overtakes a large request, whoever may ask for it.
+        if !self.large.is_empty() {
+            self.unwritten.extend_from_slice(&std::mem::take(&mut self.large));
+        }
         self.unwritten.extend_from_slice(request);
     }
 
@@ -161,8 +165,8 @@ impl Pinned {
         if decode::text(&answer) != Some(b"RESET") || !buf.is_empty() {
             return Err(ConnectError::NotRedis("RESET was not answered with RESET alone".to_owned()));
         }
-        let introduced = server.introduce(self.kind, None, &mut self.stream).await?;
-        self.replies = Replies::new(introduced.rest);
+        server.introduce(self.kind, None, &mut self.stream).await?;
+        self.replies = Replies::new();
         Ok(())
     }
 }
@@ -244,7 +248,7 @@ impl Pool {
         Ok(Pinned {
             kind,
             stream: established.stream,
-            replies: Replies::new(established.rest),
+            replies: Replies::new(),
             unwritten: BytesMut::new(),
             large: Bytes::new(),
             trace: established.trace,

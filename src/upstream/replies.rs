@@ -50,9 +50,9 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    /// Starts with bytes that came with the handshake.
-    pub(super) fn new(buf: BytesMut) -> Self {
-        Self { buf, given: 0, scan: Scan::new(), left: 0, read_size: READ }
+    /// Nothing read yet.
+    pub(super) fn new() -> Self {
+        Self { buf: BytesMut::new(), given: 0, scan: Scan::new(), left: 0, read_size: READ }
     }
 
     /// Reads once. `Ok(0)` is the end of the stream.
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn replies(bytes: &[u8]) -> Replies {
-        Replies::new(BytesMut::from(bytes))
+        Replies { buf: BytesMut::from(bytes), ..Replies::new() }
     }
 
     #[test]

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use super::Kind;
@@ -59,16 +58,25 @@ impl Password {
     }
 }
 
+/// How the server is reached and who we say we are: what a reload can replace.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Access {
+    pub dial: Dial,
+    pub username: String,
+    pub password: Password,
+    pub name: String,
+}
+
 /// The server.
 #[derive(Debug)]
 pub struct Server {
-    dial: Dial,
-    username: String,
-    password: Password,
-    name: String,
+    /// The lock guards this one field, for a copy.
+    access: Mutex<Arc<Access>>,
     queue_timeout: Duration,
     handshakes: Semaphore,
     state: Mutex<State>,
+    reloaded: Notify,
     ready_workers: AtomicUsize,
     pub(super) metrics: UpstreamMetrics,
 }
@@ -89,34 +97,34 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Established {
     pub(super) stream: Stream,
-    /// Bytes that came behind the handshake.
-    pub(super) rest: BytesMut,
     /// For whoever replaces it, should it be lost.
     pub(super) trace: Trace,
 }
 
 impl Server {
     /// A server nobody has connected to yet.
-    pub fn new(
-        dial: Dial,
-        username: String,
-        password: Password,
-        name: String,
-        queue_timeout: Duration,
-        metrics: UpstreamMetrics,
-    ) -> Arc<Self> {
+    pub fn new(access: Access, queue_timeout: Duration, metrics: UpstreamMetrics) -> Arc<Self> {
         Arc::new(Self {
-            dial,
-            username,
-            password,
-            name,
+            access: Mutex::new(Arc::new(access)),
             queue_timeout,
             // One until the first has succeeded: a wrong password is tried once, not once a worker.
             handshakes: Semaphore::new(1),
             state: Mutex::default(),
+            reloaded: Notify::new(),
             ready_workers: AtomicUsize::new(0),
             metrics,
         })
+    }
+
+    /// Connections from now on are made so. One that was waiting for something to be mended is tried at once.
+    pub fn reload(&self, access: Access) {
+        *self.access.lock().expect("no thread panics while it holds this lock") = Arc::new(access);
+        self.state().hold_until = None;
+        self.reloaded.notify_waiters();
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.lock().expect("no thread panics while it holds this lock"))
     }
 
     /// What the server last said of itself, if it was ever reached.
@@ -143,9 +151,24 @@ impl Server {
         state.hold_until.is_some() || state.away_since.is_some_and(|since| since + self.queue_timeout < now)
     }
 
-    /// When the next attempt may be made.
-    pub(super) fn next_attempt(&self, now: Instant) -> Instant {
-        self.state().hold_until.map_or(now, |until| until.max(now))
+    /// Waits until an attempt may be made: not at once after one that failed for a reason that stays, unless a
+    /// reload may have mended it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn wait_for_attempt(&self) {
+        loop {
+            let changed = self.reloaded.notified();
+            let Some(until) = self.state().hold_until.filter(|until| *until > Instant::now()) else { return };
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = changed => {}
+            }
+        }
+    }
+
+    fn is_held_off(&self) -> bool {
+        self.state().hold_until.is_some_and(|until| until > Instant::now())
     }
 
     /// A connection was lost: from now on the server counts as away, until one is made. Logged once for all
@@ -154,7 +177,7 @@ impl Server {
         let mut state = self.state();
         if state.away_since.is_none() {
             let cause = cause.to_string();
-            warn!(address = %self.dial.address, cause, "upstream connection lost");
+            warn!(address = %self.access().dial.address, cause, "upstream connection lost");
             state.away_since = Some(now);
             state.trouble = Some(cause);
         }
@@ -170,10 +193,11 @@ impl Server {
     pub(super) async fn connect(&self, kind: Kind, predecessor: Option<&Trace>) -> Result<Established, ConnectError> {
         let _turn = self.handshakes.acquire().await.expect("the semaphore is never closed");
         // Whoever had the turn before may have found that trying is useless.
-        if self.next_attempt(Instant::now()) > Instant::now() {
+        if self.is_held_off() {
             return Err(ConnectError::HeldOff);
         }
-        let result = self.establish(kind, predecessor, Instant::now() + self.dial.timeout).await;
+        let access = self.access();
+        let result = self.establish(&access, kind, predecessor).await;
         self.note(&result.as_ref().map(|(_, identity)| identity));
         result.map(|(established, _)| established)
     }
@@ -185,12 +209,13 @@ impl Server {
         predecessor: Option<&Trace>,
         stream: &mut Stream,
     ) -> Result<Introduced, ConnectError> {
+        let access = self.access();
         let key = "upstream.password_file";
-        let password = self.password.read().map_err(|problem| ConnectError::File { key, problem })?;
+        let password = access.password.read().map_err(|problem| ConnectError::File { key, problem })?;
         let introduction = Introduction {
-            username: &self.username,
+            username: &access.username,
             password: password.as_ref(),
-            name: &self.name,
+            name: &access.name,
             kind,
             nonce: format!("cloakroom-{:016x}", fastrand::u64(..)),
             predecessor,
@@ -200,12 +225,13 @@ impl Server {
 
     async fn establish(
         &self,
+        access: &Access,
         kind: Kind,
         predecessor: Option<&Trace>,
-        deadline: Instant,
     ) -> Result<(Established, Identity), ConnectError> {
-        let socket = timeout_at(deadline, self.dial.open()).await.unwrap_or(Err(ConnectError::Timeout))?;
-        let secured = timeout_at(deadline, self.dial.secure(socket)).await;
+        let deadline = Instant::now() + access.dial.timeout;
+        let socket = timeout_at(deadline, access.dial.open()).await.unwrap_or(Err(ConnectError::Timeout))?;
+        let secured = timeout_at(deadline, access.dial.secure(socket)).await;
         let mut stream = secured.unwrap_or(Err(ConnectError::TlsTimeout))?;
         let introduced = timeout_at(deadline, self.introduce(kind, predecessor, &mut stream)).await;
         let introduced = introduced.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| match &stream {
@@ -213,11 +239,11 @@ impl Server {
             Stream::Tls(_) if matches!(error, ConnectError::Closed) => error.with_tls(),
             Stream::Plain(_) | Stream::Tls(_) => error,
         })?;
-        let Introduced { identity, trace, severed, rest } = introduced;
+        let Introduced { identity, trace, severed } = introduced;
         if let Some(severed) = severed {
             self.metrics.severs.add(severed.label());
         }
-        Ok((Established { stream, rest, trace }, identity))
+        Ok((Established { stream, trace }, identity))
     }
 
     /// Remembers how an attempt ended, and logs what is new.
@@ -229,7 +255,7 @@ impl Server {
                 self.metrics.connects.add("ok");
                 if state.trouble.take().is_some() || state.identity.as_ref() != Some(identity) {
                     let Identity { server, version, mode } = identity;
-                    info!(address = %self.dial.address, server, version, mode, "upstream ready");
+                    info!(address = %self.access().dial.address, server, version, mode, "upstream ready");
                 }
                 if state.identity.is_none() {
                     self.handshakes.add_permits(HANDSHAKES - 1);
@@ -243,7 +269,7 @@ impl Server {
                 let trouble = error.to_string();
                 if state.trouble.as_ref() != Some(&trouble) {
                     let retry = if error.is_configuration() { "every 30 s" } else { "with backoff" };
-                    warn!(address = %self.dial.address, cause = trouble, retry, "upstream unavailable");
+                    warn!(address = %self.access().dial.address, cause = trouble, retry, "upstream unavailable");
                     state.trouble = Some(trouble);
                 }
             }

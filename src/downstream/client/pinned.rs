@@ -174,7 +174,7 @@ impl Client {
                 Fate::Queued => self.outbox.deliver(slot, b"+QUEUED\r\n", Form::AsIs),
             }
         }
-        if self.worker.settings.closes_clients_on_loss {
+        if self.worker.settings().closes_clients_on_loss {
             return Err(CloseReason::UpstreamLost);
         }
         match loss.then {

@@ -149,7 +149,7 @@ fn kill(client: &mut Client, request: &Request<'_>) {
             Box::new(move |entry| entry.peer.as_bytes() == value)
         } else if request.is(index, "laddr") {
             Box::new(move |entry| entry.local.as_bytes() == value)
-        } else if request.is(index, "user") && !client.worker.shared.users.knows(value) {
+        } else if request.is(index, "user") && !client.worker.shared.users().knows(value) {
             return client.error(quoting("ERR No such user '", value, "'"));
         } else if request.is(index, "user") {
             Box::new(move |entry| entry.about().user.as_bytes() == value)

@@ -64,7 +64,7 @@ fn auth(client: &mut Client, command: &Command<'_>) {
     let request = &command.request;
     let (user, password) = match (request.arg(1), request.arg(2)) {
         (Some(user), Some(password)) if request.len() == 3 => (user, password),
-        (Some(_), None) if !client.worker.shared.users.is_required() => return client.error(NO_PASSWORD),
+        (Some(_), None) if !client.worker.shared.users().is_required() => return client.error(NO_PASSWORD),
         (Some(password), None) => (&b"default"[..], password),
         _ => return client.error("ERR syntax error"),
     };
@@ -76,7 +76,7 @@ fn auth(client: &mut Client, command: &Command<'_>) {
 
 /// Whether the credentials are right; if so the client is authenticated.
 fn log_in(client: &mut Client, user: &[u8], password: &[u8]) -> bool {
-    let users = &client.worker.shared.users;
+    let users = client.worker.shared.users();
     // As a Redis without a password: its default user accepts any.
     let is_right = if users.is_required() { users.accepts(user, password) } else { user == b"default" };
     if is_right {
