@@ -47,7 +47,8 @@ pub fn to_resp2(frame: &[u8], out: &mut BytesMut) {
             b'=' => encode::bulk(out, body.get(4..).unwrap_or_default()),
             b'!' => {
                 out.extend_from_slice(b"-");
-                out.extend_from_slice(body);
+                // It may hold line ends, which would be another frame's beginning.
+                out.extend(body.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
                 out.extend_from_slice(b"\r\n");
             }
             b'%' => encode::array_header(out, count().unwrap_or(0) as usize * 2),
@@ -78,6 +79,7 @@ mod tests {
             ("(123\r\n", "$3\r\n123\r\n"),
             ("=7\r\ntxt:a\r\n\r\n", "$3\r\na\r\n\r\n"),
             ("!5\r\nERR x\r\n", "-ERR x\r\n"),
+            ("!4\r\n\r\n+a\r\n", "-  +a\r\n"),
             ("%1\r\n+a\r\n_\r\n", "*2\r\n+a\r\n$-1\r\n"),
             ("~2\r\n$1\r\na\r\n%1\r\n:1\r\n:2\r\n", "*2\r\n$1\r\na\r\n*2\r\n:1\r\n:2\r\n"),
             ("*3\r\n$2\r\n_\r\r\n_\r\n$-1\r\n", "*3\r\n$2\r\n_\r\r\n$-1\r\n$-1\r\n"),

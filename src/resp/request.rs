@@ -246,13 +246,18 @@ impl Parser {
             return Err(RequestError::OtherProtocol);
         }
         let longest = LONGEST_LINE.min(limits.request);
-        let Some(end) = buf[self.searched..].iter().position(|byte| *byte == b'\n') else {
+        let end = buf[self.searched..].iter().position(|byte| *byte == b'\n').map(|end| self.searched + end);
+        if end.unwrap_or(buf.len()) > longest {
+            // As much as is there at least, whatever came with it.
+            let is_http = is_http_get(&buf[..=longest]);
+            return Err(if is_http { RequestError::OtherProtocol } else { RequestError::InlineLine });
+        }
+        let Some(end) = end else {
             self.searched = buf.len();
-            return if buf.len() > longest { Err(RequestError::InlineLine) } else { Ok(None) };
+            return Ok(None);
         };
-        let end = self.searched + end;
-        if end > longest {
-            return Err(RequestError::InlineLine);
+        if is_http_get(&buf[..end]) {
+            return Err(RequestError::OtherProtocol);
         }
         let line = buf[..end].strip_suffix(b"\r").unwrap_or(&buf[..end]);
         let words = inline::split(line).ok_or(RequestError::Quotes)?;
@@ -318,12 +323,13 @@ fn length(
 /// NUL byte would make it wait for ever.
 fn is_other_protocol(buf: &[u8]) -> bool {
     let starts = |word: &[u8]| buf.len() >= word.len() && buf[..word.len()].eq_ignore_ascii_case(word);
-    buf[0] == 0x16
-        || buf[0] == 0
-        || starts(b"POST ")
-        || starts(b"Host:")
-        || starts(b"PUT /")
-        || starts(b"GET /") && buf.windows(6).any(|window| window == b" HTTP/")
+    buf[0] == 0x16 || buf[0] == 0 || starts(b"POST ") || starts(b"Host:") || starts(b"PUT /")
+}
+
+/// Whether a line, and not what follows it in the buffer, is HTTP's: `GET /` alone is a request of Redis' own.
+fn is_http_get(line: &[u8]) -> bool {
+    line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"GET /"))
+        && line.windows(6).any(|window| window == b" HTTP/")
 }
 
 #[cfg(test)]

@@ -25,6 +25,13 @@ fn a_pipeline_of_every_form_is_read_in_order() {
     assert_eq!(parse_all(bytes), expected);
 }
 
+/// Whether the line after it had come decided once.
+#[test]
+fn only_its_own_line_makes_a_request_http() {
+    let expected = vec![words(&["GET", "/"]), words(&["SET", "a", "x HTTP/1.1"])];
+    assert_eq!(parse_all(b"GET /\r\nSET a 'x HTTP/1.1'\r\n"), expected);
+}
+
 #[test]
 fn an_inline_request_travels_as_an_array() {
     let mut parser = Parser::default();
