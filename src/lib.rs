@@ -51,7 +51,7 @@ use crate::config::{Config, ConfigError, Loaded, Reconnect, Verify};
 use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, Users, Workers};
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
 use crate::upstream::tls::Tls;
-use crate::upstream::{Access, Dial, Password, Server, Ticketed};
+use crate::upstream::{Access, Dial, LaneLimits, Password, Server};
 
 /// A configuration whose files have been read: what can only fail by the network's or the system's doing.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Prepared {
         let closes_clients_on_loss = upstream.reconnect == Reconnect::Off;
         Settings {
             limits: limits.clone(),
-            upstream: Ticketed {
+            upstream: LaneLimits {
                 queue_timeout: upstream.queue_timeout,
                 reply_timeout: upstream.reply_timeout,
                 queue: limits.queue.bytes(),

@@ -21,12 +21,12 @@ use tokio::time::Instant;
 use crate::command::{Command, ReplyForm};
 use crate::outbox::{Form, Outbox};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, PinError, Pinned, Pool, Server, Ticketed};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Server};
 
 /// One worker's way to the server.
 pub struct Dispatch {
     server: Arc<Server>,
-    limits: Ticketed,
+    limits: LaneLimits,
     pool: Rc<Pool>,
     lanes: RefCell<HashMap<Kind, Rc<Lane>>>,
     /// Databases the server has said exist.
@@ -53,7 +53,7 @@ pub enum Forwarded {
 
 impl Dispatch {
     /// Starts connecting: clients of `db` find the first lane open.
-    pub fn new(server: Arc<Server>, pool: Rc<Pool>, limits: Ticketed, db: u32, on_loss: Rc<dyn Fn()>) -> Self {
+    pub fn new(server: Arc<Server>, pool: Rc<Pool>, limits: LaneLimits, db: u32, on_loss: Rc<dyn Fn()>) -> Self {
         let dispatch = Self {
             server,
             limits,

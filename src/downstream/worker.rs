@@ -33,7 +33,7 @@ use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::socket::{Socket, Stream};
-use crate::upstream::{Pool, Server, Ticketed};
+use crate::upstream::{LaneLimits, Pool, Server};
 
 /// A client that does not finish its TLS handshake in this time is closed.
 const TLS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[allow(missing_docs)]
 pub struct Settings {
     pub limits: Limits,
-    pub upstream: Ticketed,
+    pub upstream: LaneLimits,
     /// The database clients start in.
     pub db: u32,
     /// `reconnect = "off"`.

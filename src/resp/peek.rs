@@ -19,7 +19,7 @@ pub fn first_word(frame: &[u8]) -> Option<&[u8]> {
     let [b'$', rest @ ..] = body(frame)? else { return None };
     let end = rest.iter().position(|byte| *byte == b'\r')?;
     let len = usize::try_from(decimal(&rest[..end])?).ok()?;
-    rest.get(end + 2..end + 2 + len)
+    rest.get(end + 2..)?.get(..len)
 }
 
 /// The integer a frame ends with.

@@ -48,7 +48,7 @@ const HEALTHY: Duration = Duration::from_secs(1);
 /// How long requests may wait, and how many bytes of them.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
-pub struct Ticketed {
+pub struct LaneLimits {
     pub queue_timeout: Duration,
     pub reply_timeout: Duration,
     pub queue: usize,
@@ -71,7 +71,7 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct Lane {
     kind: Kind,
-    limits: Ticketed,
+    limits: LaneLimits,
     server: Arc<Server>,
     queue: RefCell<InFlight>,
     is_ready: Cell<bool>,
@@ -111,7 +111,7 @@ impl Loss {
 
 impl Lane {
     /// A lane whose task does not run yet.
-    pub fn new(kind: Kind, limits: Ticketed, server: Arc<Server>) -> Rc<Self> {
+    pub fn new(kind: Kind, limits: LaneLimits, server: Arc<Server>) -> Rc<Self> {
         Rc::new(Self {
             kind,
             limits,

@@ -22,7 +22,7 @@ pub mod tls;
 pub use dial::Dial;
 pub use error::ConnectError;
 pub use handshake::Identity;
-pub use lane::{Admission, Lane, Ticketed};
+pub use lane::{Admission, Lane, LaneLimits};
 pub use pinned::{PinError, Pinned, Pool};
 pub use replies::Item;
 pub use server::{Access, Password, Server};
