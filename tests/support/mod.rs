@@ -1,9 +1,10 @@
 //! What the tests share: a real server, real certificates, and the proxy as a process.
 //!
 //! ```text
-//! test ─▶ Proxy ──────────▶ RedisServer
-//!          │ logs, /readyz    │ stop, kill, pause, restart
-//!          └ both trust ─▶ Certificates
+//! Wire ───▶ Proxy ───▶ Relay ───▶ RedisServer
+//! bytes      │ logs      cut, stop  │ stop, kill, pause, restart
+//!            │ /readyz              │
+//!            └──── both trust ──▶ Certificates
 //! ```
 //!
 //! Everything has a port, a directory and a process of its own, so tests run side by side.
@@ -15,6 +16,8 @@
 mod certificates;
 mod proxy;
 mod redis_server;
+mod relay;
+mod wire;
 
 use std::process::{Child, Command};
 use std::thread;
@@ -23,6 +26,8 @@ use std::time::{Duration, Instant};
 pub use certificates::{Certificates, Identity};
 pub use proxy::Proxy;
 pub use redis_server::{RedisOptions, RedisServer};
+pub use relay::{Cut, Direction, Relay};
+pub use wire::{Wire, frame_len, request, shown, words};
 
 /// How long anything may take here. Generous, for only a failing test waits this long.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -33,6 +38,15 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asserts that something stays so for a while: what must *not* happen can only be waited for.
+pub fn stays_so(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + within;
+    while Instant::now() < until {
+        assert!(is_so(), "not any more: {what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{DEADLINE, signal, wait_until};
+use super::{DEADLINE, RedisServer, signal, wait_until};
 
 /// A proxy process. Killed when dropped, which fails the test if the log holds anything
 /// worse than INFO that was not announced with [`Proxy::allow`].
@@ -43,6 +43,24 @@ struct Lines {
 }
 
 impl Proxy {
+    /// In front of `server`, and otherwise as it is by default. Returns when it is ready.
+    pub fn plain(server: &RedisServer) -> Self {
+        Self::with(server, &[])
+    }
+
+    /// In front of `server`, with more lines of configuration such as `listen.workers = 1`. Returns when it is
+    /// ready.
+    pub fn with(server: &RedisServer, lines: &[&str]) -> Self {
+        let proxy = Self::start(&format!(
+            "listen.address = \"127.0.0.1:0\"\nmetrics.address = \"127.0.0.1:0\"\nlog.format = \"json\"\n\
+             upstream.server = \"{}\"\n{}\n",
+            server.address(),
+            lines.join("\n"),
+        ));
+        proxy.wait_ready();
+        proxy
+    }
+
     /// Starts the binary of this build and returns at once.
     pub fn start(config: &str) -> Self {
         Self::start_binary(env!("CARGO_BIN_EXE_cloakroom"), config)
@@ -52,13 +70,16 @@ impl Proxy {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = config_path(&directory);
         fs::write(&path, config).expect("a writable temporary directory");
-        let mut process = Command::new(binary.as_ref())
-            .arg("--config")
-            .arg(path)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the proxy's binary runs");
+        Self::spawn(Command::new(binary.as_ref()).arg("--config").arg(path), directory)
+    }
+
+    /// Starts a command that runs the proxy, with arguments, variables and a working directory of its own.
+    pub fn start_command(command: &mut Command) -> Self {
+        Self::spawn(command, tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    fn spawn(command: &mut Command, directory: TempDir) -> Self {
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the proxy's binary runs");
         let log = Arc::new(Log::default());
         let stderr = process.stderr.take().expect("a pipe was asked for");
         let reader = thread::spawn({

@@ -96,7 +96,7 @@ impl RedisOptions {
             process: None,
             directory: tempfile::tempdir().expect("a temporary directory"),
         };
-        while let Err(log) = server.try_start() {
+        while let Err(log) = server.try_start("0") {
             assert!(log.contains("Address already in use"), "redis-server did not start:\n{log}");
             server.port = free_port();
         }
@@ -142,7 +142,12 @@ impl RedisServer {
 
     /// Returns when the server answers, on the port it had.
     pub fn start(&mut self) {
-        self.try_start().unwrap_or_else(|log| panic!("redis-server did not start:\n{log}"));
+        self.try_start("0").unwrap_or_else(|log| panic!("redis-server did not start:\n{log}"));
+    }
+
+    /// Returns while the server is still reading its data from disk; it must have enough of it.
+    pub fn start_loading(&mut self) {
+        self.try_start("1").unwrap_or_else(|log| panic!("redis-server did not start:\n{log}"));
     }
 
     /// Lets the server say goodbye: clients see their connections closed.
@@ -173,8 +178,8 @@ impl RedisServer {
         signal(self.process.as_ref().expect("a running server"), "CONT");
     }
 
-    /// The error is the log of a server that ended instead of answering.
-    fn try_start(&mut self) -> Result<(), String> {
+    /// Until the server says `loading` of itself. The error is the log of one that ended instead of answering.
+    fn try_start(&mut self, loading: &str) -> Result<(), String> {
         assert!(self.process.is_none(), "the server is running already");
         let log = self.directory.path().join("redis.log");
         let mut process = self.spawn(&log);
@@ -182,8 +187,8 @@ impl RedisServer {
         let mut is_over = false;
         wait_until("redis-server answers", || {
             is_over = has_exited(&mut process);
-            // Ours, and not another test's that was quicker to take the port; and not loading still.
-            let is_ready = |info: String| info.contains(&pid) && info.contains("\nloading:0\r");
+            // Ours, and not another test's that was quicker to take the port.
+            let is_ready = |info: String| info.contains(&pid) && info.contains(&format!("\nloading:{loading}\r"));
             is_over || self.try_cli(&["INFO"]).is_some_and(is_ready)
         });
         match is_over {

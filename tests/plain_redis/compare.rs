@@ -1,0 +1,333 @@
+//! Cases: requests, and how their replies through the proxy are compared with the server's own.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{Proxy, RedisOptions, RedisServer, Wire, request, wait_until, words};
+
+/// Requests that belong together, on a connection of their own, with the server empty before.
+pub struct Case {
+    pub name: &'static str,
+    /// One request a line, as `support::words` reads it. Before it may stand
+    ///
+    /// - `=3`: that many frames answer it, where one is usual
+    /// - `~`: the clock or the connection tells its numbers: they are not compared
+    /// - `?`: it tells of the one who asks, or of the clock, all over: only its type is compared
+    pub requests: &'static str,
+}
+
+/// One request of a case.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    pub line: &'static str,
+    frames: usize,
+    mask: Mask,
+}
+
+/// What is not compared of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mask {
+    /// Nothing but the `id` of `HELLO`.
+    HelloId,
+    Numbers,
+    /// All but the type.
+    Text,
+}
+
+/// How a case is told.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    /// Each request once the one before is answered.
+    OneByOne,
+    Pipelined,
+}
+
+/// How bytes are written.
+#[derive(Debug, Clone, Copy)]
+pub enum Pieces {
+    Whole,
+    OneByOne,
+}
+
+impl Pieces {
+    /// Everything that comes back until the end.
+    fn send(self, bytes: &[u8], wire: Wire) -> Answer {
+        let mut wire = wire.patience(Duration::from_secs(10));
+        let mut writer = wire.writer();
+        let size = match self {
+            Self::Whole => bytes.len(),
+            Self::OneByOne => 1,
+        };
+        thread::scope(|scope| {
+            // Who has been closed, as must be who sends something wrong, gets rid of no more.
+            scope.spawn(move || bytes.chunks(size).try_for_each(|piece| writer.write_all(piece)));
+            wire.rest()
+        })
+    }
+}
+
+/// The bytes that came, or how the stream ended instead.
+type Answer = Result<Vec<u8>, String>;
+
+/// What one connection was answered: to each step, and from then until it was closed.
+type Transcript = (Vec<Answer>, Answer);
+
+/// A server, and a proxy in front of it.
+pub struct Both {
+    // Ends first, for it would complain of a server that ended before.
+    pub proxy: Proxy,
+    operator: RefCell<Wire>,
+    pub server: RedisServer,
+}
+
+/// The steps of a case.
+pub fn steps(requests: &'static str) -> impl Iterator<Item = Step> {
+    requests.lines().map(str::trim).filter(|line| !line.is_empty()).map(Step::new)
+}
+
+impl Step {
+    fn new(mut line: &'static str) -> Self {
+        let (mut frames, mut mask) = (1, Mask::HelloId);
+        while let Some((sign, rest)) = line.split_once(' ') {
+            match sign {
+                "~" => mask = Mask::Numbers,
+                "?" => mask = Mask::Text,
+                _ => match sign.strip_prefix('=') {
+                    Some(count) => frames = count.parse().expect("a number of frames"),
+                    None => break,
+                },
+            }
+            line = rest;
+        }
+        Self { line, frames, mask }
+    }
+}
+
+impl Both {
+    pub fn plain() -> Self {
+        Self::of(RedisServer::with(), &[])
+    }
+
+    /// The server asks for a password, and so does the proxy.
+    pub fn with_password(password: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("passwords");
+        std::fs::write(&path, password).expect("a writable temporary directory");
+        let lines =
+            [format!("listen.password_file = \"{}\"", path.display()), format!("upstream.password = \"{password}\"")];
+        let both = Self::of(RedisServer::with().password(password), &lines.each_ref().map(String::as_str));
+        let said = both.operator.borrow_mut().ask(&format!("AUTH {password}"));
+        assert_eq!(said, "+OK");
+        both
+    }
+
+    fn of(options: RedisOptions, lines: &[&str]) -> Self {
+        let server = options
+            // `DEBUG PROTOCOL` gives every type there is.
+            .config("enable-debug-command local")
+            // Tables are not rearranged behind our back: what has no order comes in the same order twice.
+            .config("activerehashing no")
+            // A blocking command that gives up does so in time.
+            .config("hz 500")
+            .start();
+        let proxy = Proxy::with(&server, lines);
+        let operator = RefCell::new(Wire::connect(server.port()));
+        Self { server, proxy, operator }
+    }
+
+    /// Every case, in both protocols, one request at a time and all at once.
+    pub fn compare_all(&self, cases: &[Case]) {
+        let mut differences = Differences::default();
+        for case in cases {
+            for (protocol, hello) in [("RESP2", None), ("RESP3", Some("HELLO 3"))] {
+                for pace in [Pace::OneByOne, Pace::Pipelined] {
+                    let steps: Vec<_> = hello.into_iter().map(Step::new).chain(steps(case.requests)).collect();
+                    for difference in self.compare(case.name, &steps, pace) {
+                        differences.add(difference, format!("{protocol} {pace:?}"));
+                    }
+                }
+            }
+        }
+        assert!(!cases.is_empty(), "no case");
+        differences.expect_none();
+    }
+
+    /// Every stream of bytes, in both protocols, in these pieces. Each must end its connection.
+    pub fn compare_streams(&self, streams: impl IntoIterator<Item = (&'static str, Vec<u8>)>, pieces: &[Pieces]) {
+        let mut differences = Differences::default();
+        let mut count = 0;
+        for (name, stream) in streams {
+            for (protocol, connect) in [("RESP2", Wire::connect as fn(u16) -> Wire), ("RESP3", Wire::connect_resp3)] {
+                for pieces in pieces {
+                    let answer = |port| {
+                        self.clear();
+                        pieces.send(&stream, connect(port))
+                    };
+                    let (expected, got) = (answer(self.server.port()), answer(self.proxy.port()));
+                    assert!(expected.is_ok(), "{name}: the server itself answers {expected:?}");
+                    if expected != got {
+                        differences
+                            .add(difference(name, "all of it", &expected, &got), format!("{protocol} {pieces:?}"));
+                    }
+                    count += 1;
+                }
+            }
+        }
+        assert_ne!(count, 0, "no stream");
+        differences.expect_none();
+    }
+
+    fn compare(&self, case: &str, steps: &[Step], pace: Pace) -> Vec<String> {
+        self.clear();
+        let (expected, expected_rest) = run(self.server.port(), steps, pace);
+        let silent =
+            expected.iter().zip(steps).find(|(said, _)| matches!(said, Err(end) if end.starts_with("silence")));
+        assert!(silent.is_none(), "{case}: the server itself answers {silent:?}");
+        self.clear();
+        let (got, got_rest) = run(self.proxy.port(), steps, pace);
+        let mut differences = Vec::new();
+        for ((step, expected), got) in steps.iter().zip(expected).zip(got) {
+            let (expected, got) = (step.masked(expected), step.masked(got));
+            if expected != got {
+                differences.push(difference(case, step.line, &expected, &got));
+            }
+        }
+        if expected_rest != got_rest {
+            differences.push(difference(case, "(at the end)", &expected_rest, &got_rest));
+        }
+        differences
+    }
+
+    /// A digest of every key, value and expiry in every database.
+    pub fn digest(&self) -> String {
+        self.operator.borrow_mut().ask("DEBUG DIGEST")
+    }
+
+    /// Empties the server, once nobody from before is left on it.
+    pub fn clear(&self) {
+        let mut operator = self.operator.borrow_mut();
+        for command in ["PUBSUB CHANNELS", "PUBSUB SHARDCHANNELS"] {
+            wait_until("the last subscriber has gone", || operator.ask(command) == "*0");
+        }
+        wait_until("the last pattern has gone", || operator.ask("PUBSUB NUMPAT") == ":0");
+        for command in ["FLUSHALL", "SCRIPT FLUSH", "FUNCTION FLUSH", "CONFIG RESETSTAT"] {
+            assert_eq!(operator.ask(command), "+OK", "{command}");
+        }
+    }
+}
+
+/// Tells the steps and then `QUIT`, and reads to the end.
+fn run(port: u16, steps: &[Step], pace: Pace) -> Transcript {
+    let mut wire = Wire::connect(port).patience(Duration::from_secs(5));
+    let bytes = |step: &Step| request(&words(step.line));
+    let quit = request(&["QUIT"]);
+    let mut writer = wire.writer();
+    let replies = match pace {
+        Pace::OneByOne => {
+            let mut replies = Vec::new();
+            for step in steps {
+                // One that is closed says so when it is read.
+                let _ = writer.write_all(&bytes(step));
+                replies.push(replies_to(step, &mut wire));
+            }
+            let _ = writer.write_all(&quit);
+            replies
+        }
+        Pace::Pipelined => thread::scope(|scope| {
+            let all: Vec<u8> = steps.iter().flat_map(bytes).chain(quit).collect();
+            scope.spawn(move || writer.write_all(&all));
+            steps.iter().map(|step| replies_to(step, &mut wire)).collect()
+        }),
+    };
+    (replies, wire.rest())
+}
+
+fn replies_to(step: &Step, wire: &mut Wire) -> Answer {
+    let frames: Vec<_> = (0..step.frames).map(|_| wire.try_frame()).collect::<Result<_, _>>()?;
+    Ok(frames.concat())
+}
+
+impl Step {
+    /// What is compared of its replies.
+    fn masked(&self, replies: Answer) -> Answer {
+        replies.map(|bytes| self.mask.apply(bytes))
+    }
+}
+
+impl Mask {
+    fn apply(self, frame: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::HelloId => without_hello_ids(frame),
+            Self::Numbers => without_numbers(&frame),
+            Self::Text => frame[..1].to_vec(),
+        }
+    }
+}
+
+/// Replaces the number after `id` in every reply to `HELLO`.
+pub fn without_hello_ids(mut bytes: Vec<u8>) -> Vec<u8> {
+    const BEFORE: &[u8] = b"$5\r\nproto\r\n:";
+    const KEY: &[u8] = b"$2\r\nid\r\n:";
+    let mut from = 0;
+    while let Some(at) = bytes[from..].windows(BEFORE.len()).position(|window| window == BEFORE) {
+        // The protocol's number is one digit.
+        let key = from + at + BEFORE.len() + 3;
+        let start = key + KEY.len();
+        from = key;
+        if bytes[key..].starts_with(KEY) {
+            let len = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            bytes.splice(start..start + len, *b"ID");
+        }
+    }
+    bytes
+}
+
+/// Each run of digits becomes one `N`; a minus stays.
+pub fn without_numbers(frame: &[u8]) -> Vec<u8> {
+    let mut masked: Vec<u8> = Vec::new();
+    for &byte in frame {
+        match byte.is_ascii_digit() {
+            true if masked.last() == Some(&b'N') => {}
+            true => masked.push(b'N'),
+            false => masked.push(byte),
+        }
+    }
+    masked
+}
+
+fn difference(case: &str, request: &str, expected: &Answer, got: &Answer) -> String {
+    const SHOWN: usize = 600;
+    // What both have said before is of no interest: from the line that differs, and some before it.
+    let same = match (expected, got) {
+        (Ok(expected), Ok(got)) => expected.iter().zip(got).take_while(|(one, other)| one == other).count(),
+        (Ok(_) | Err(_), _) => 0,
+    };
+    let text = |answer: &Answer| match answer {
+        Ok(bytes) => {
+            let start = bytes[..same.saturating_sub(40)].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let start = start.max(same.saturating_sub(SHOWN / 2));
+            let end = bytes.len().min(start + SHOWN);
+            format!("{}{}", if start > 0 { "... " } else { "" }, bytes[start..end].escape_ascii())
+        }
+        Err(end) => end.clone(),
+    };
+    format!("\n{case}: {request}\n  Redis:     {}\n  cloakroom: {}", text(expected), text(got))
+}
+
+/// Each difference, and where it shows.
+#[derive(Default)]
+struct Differences(BTreeMap<String, Vec<String>>);
+
+impl Differences {
+    fn add(&mut self, difference: String, place: String) {
+        self.0.entry(difference).or_default().push(place);
+    }
+
+    fn expect_none(&self) {
+        let shown = self.0.iter().map(|(difference, places)| format!("{difference}\n  in {}", places.join(", ")));
+        assert!(self.0.is_empty(), "{} differences:\n{}", self.0.len(), shown.collect::<Vec<_>>().join("\n"));
+    }
+}
