@@ -16,6 +16,7 @@ use super::register::Entry;
 use super::worker::Worker;
 use super::{CloseReason, here};
 use crate::command::{Command, PinReason};
+use crate::config;
 use crate::dispatch::{Forwarded, Track};
 use crate::outbox::Outbox;
 use crate::resp::request::{Limits, Request};
@@ -92,13 +93,12 @@ impl Client {
     }
 
     /// Limits of its next request: strict until it has authenticated.
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self, limits: &config::Limits) -> Limits {
         match self.mode {
             Mode::Unauthenticated => Limits::UNAUTHENTICATED,
             Mode::Open | Mode::Pinned { .. } | Mode::Aborted => {
-                let settings = self.worker.settings();
-                let request = settings.limits.request.bytes();
-                Limits { arguments: settings.limits.arguments, bulk: request, request, authenticated: true }
+                let request = limits.request.bytes();
+                Limits { arguments: limits.arguments, bulk: request, request, authenticated: true }
             }
         }
     }

@@ -22,6 +22,7 @@ use super::close::CloseReason;
 use super::mode::Mode;
 use super::worker::{Handle, Order};
 use crate::command::PinReason;
+use crate::config::Limits;
 use crate::resp::request::{Parser, RequestError};
 use crate::socket::Stream;
 
@@ -125,12 +126,13 @@ impl Connection {
 
     /// Acts on every request that is whole, as far as limits and order allow.
     fn act(&mut self) -> Turn {
-        // One look at the clock for all requests of a turn.
+        // One look at the clock, and at the settings, for all requests of a turn.
         let mut now = None;
-        while self.closing.is_none() && self.may_accept() {
+        let settings = self.client.worker.settings();
+        while self.closing.is_none() && self.may_accept(&settings.limits) {
             let len = match self.parsed {
                 Some(len) => len,
-                None => match self.parser.advance(&self.input, &self.client.limits()) {
+                None => match self.parser.advance(&self.input, &self.client.limits(&settings.limits)) {
                     Ok(Some(len)) => len,
                     Ok(None) => break,
                     Err(error) => {
@@ -178,9 +180,7 @@ impl Connection {
     }
 
     /// Whether the client is within its bounds (G7).
-    fn may_accept(&self) -> bool {
-        let settings = self.client.worker.settings();
-        let limits = &settings.limits;
+    fn may_accept(&self, limits: &Limits) -> bool {
         let outbox = &self.client.outbox;
         let unread_most = limits.unread_replies.bytes();
         let unread = outbox.unread();
@@ -353,7 +353,7 @@ impl Connection {
 
     /// Reads requests, unless there are enough already.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let is_waiting = self.parsed.is_some() || !self.may_accept();
+        let is_waiting = self.parsed.is_some() || !self.may_accept(&self.client.worker.settings().limits);
         if self.is_at_end || is_waiting && self.input.len() >= READ_AHEAD {
             return Ok(false);
         }

@@ -195,7 +195,13 @@ impl Parser {
             Some(left) => left,
             None => {
                 let errors = (RequestError::ArrayLine, RequestError::ArrayLength);
-                let Some((count, after)) = length(buf, self.pos + 1, errors)? else { return Ok(None) };
+                let (count, after) = match short_length(buf, self.pos + 1) {
+                    Some((count, after)) => (Some(count), after),
+                    None => match length(buf, self.pos + 1, errors)? {
+                        Some(found) => found,
+                        None => return Ok(None),
+                    },
+                };
                 // A negative count is an empty request, to Redis.
                 let count = count.unwrap_or(0);
                 if count > limits.arguments {
@@ -216,8 +222,13 @@ impl Parser {
                 Some(&other) => return Err(RequestError::ExpectedBulk(other)),
             }
             let errors = (RequestError::BulkLine, RequestError::BulkLength);
-            let Some((len, start)) = length(buf, self.pos + 1, errors)? else { return Ok(None) };
-            let len = len.ok_or(RequestError::BulkLength)?;
+            let (len, start) = match short_length(buf, self.pos + 1) {
+                Some(found) => found,
+                None => match length(buf, self.pos + 1, errors)? {
+                    Some((len, start)) => (len.ok_or(RequestError::BulkLength)?, start),
+                    None => return Ok(None),
+                },
+            };
             if len > limits.bulk {
                 return Err(match limits.authenticated {
                     true => RequestError::BulkLength,
@@ -277,6 +288,22 @@ impl Parser {
     }
 }
 
+/// The number on the line at `start`, and the position after the line, if it is whole and has few digits, as nearly
+/// every length has. Otherwise [`length`] tells.
+#[inline]
+fn short_length(buf: &[u8], start: usize) -> Option<(usize, usize)> {
+    let line = buf.get(start..)?;
+    let (mut value, mut digits) = (0, 0);
+    while let Some(digit @ b'0'..=b'9') = line.get(digits)
+        && digits < 9
+    {
+        value = value * 10 + usize::from(digit - b'0');
+        digits += 1;
+    }
+    let is_canonical = digits > 0 && (line[0] != b'0' || digits == 1);
+    (is_canonical && line.get(digits..digits + 2) == Some(b"\r\n")).then_some((value, start + digits + 2))
+}
+
 /// The number on the line at `start`, and the position after the line; a negative number is `None`.
 ///
 /// The first error is for a line that does not end, the second for one that is no number.
@@ -288,21 +315,6 @@ fn length(
     // A number has 20 characters at most. Redis waits for 64 KiB before it complains; there is no need to.
     const LONGEST: usize = 32;
     let line = &buf[start..];
-    let mut value = 0usize;
-    let mut digits = 0;
-    // Nearly every length has few digits: they are added up while the end of the line is looked for.
-    while let Some(digit @ b'0'..=b'9') = line.get(digits)
-        && digits < 18
-    {
-        value = value * 10 + usize::from(digit - b'0');
-        digits += 1;
-    }
-    if let Some([b'\r', b'\n']) = line.get(digits..digits + 2)
-        && digits > 0
-        && (line[0] != b'0' || digits == 1)
-    {
-        return Ok(Some((Some(value), start + digits + 2)));
-    }
     match line.iter().take(LONGEST).position(|byte| *byte == b'\r') {
         Some(end) => match line.get(end + 1) {
             Some(b'\n') => match decimal(&line[..end]) {

@@ -119,14 +119,17 @@ fn a_client_certificate_the_server_does_not_trust_is_named() {
 fn a_server_without_tls_is_hinted_at() {
     let server = RedisServer::plain();
     let relay = Relay::to(&server.address());
-    is_told(&relay, &tls("full", &Certificates::new().ca), Passing, "upstream.tls.enabled");
+    let certificates = Certificates::new();
+    let upstream = format!("connect_timeout = \"500ms\"\n{}", tls("full", &certificates.ca));
+    is_told(&relay, &upstream, Passing, "upstream.tls.enabled");
 }
 
 #[test]
 fn another_server_without_tls_is_named() {
+    let certificates = Certificates::new();
     let server = answering(b"-ERR what is that\r\n");
     let cause = "the server does not speak TLS on this port: set upstream.tls.enabled = false";
-    is_told(&Relay::to(&server), &tls("full", &Certificates::new().ca), Configuration, cause);
+    is_told(&Relay::to(&server), &tls("full", &certificates.ca), Configuration, cause);
 }
 
 /// Redis resets the connection without a word: nor can this be told from a passing trouble.
@@ -148,8 +151,9 @@ fn another_server_with_tls_is_named() {
 /// A server that hangs up is asked whether it wants TLS, but not when it is spoken to in TLS.
 #[test]
 fn a_server_that_hangs_up_on_tls_is_not_said_to_want_it() {
+    let certificates = Certificates::new();
     let server = answering(b"");
-    let proxy = is_told(&Relay::to(&server), &tls("full", &Certificates::new().ca), Passing, "closed the connection");
+    let proxy = is_told(&Relay::to(&server), &tls("full", &certificates.ca), Passing, "closed the connection");
     let lines = warnings(&proxy);
     assert!(!lines[0].contains("does it want TLS"), "{lines:?}");
 }

@@ -58,9 +58,13 @@ pub(super) fn is_told(relay: &Relay, upstream: &str, kind: Kind, cause: &str) ->
 
 /// As [`is_told`], where there can be no relay.
 pub(super) fn is_told_at(address: &str, upstream: &str, kind: Kind, cause: &str) -> Proxy {
-    let timeout = format!("server = \"{address}\"\nqueue_timeout = \"{}s\"\n", kind.queue_timeout().as_secs());
+    let mut lines = format!("server = \"{address}\"\nqueue_timeout = \"{}s\"\n", kind.queue_timeout().as_secs());
+    if !upstream.contains("connect_timeout") {
+        // A machine that is busy is not to be taken for a server that is silent.
+        lines += "connect_timeout = \"10s\"\n";
+    }
     let started = Instant::now();
-    let proxy = Proxy::start(&configuration(&(timeout + upstream)));
+    let proxy = Proxy::start(&configuration(&(lines + upstream)));
     proxy.allow("upstream unavailable");
     let line = proxy.wait_for_log(r#""level":"WARN""#, DEADLINE);
     assert!(line.contains(cause), "the log names another cause than \"{cause}\": {line}");
