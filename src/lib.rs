@@ -137,7 +137,13 @@ impl Prepared {
         now.queue_timeout = old.upstream.queue_timeout;
         now.reply_timeout = old.upstream.reply_timeout;
         now.reconnect = old.upstream.reconnect;
-        new.access.dial.address = now.server.clone();
+        // What was meant for another address is not for this one: neither its secrets nor its lack of them.
+        if fixed.contains(&"upstream.server") {
+            new.access = self.access.clone();
+        }
+        if fixed.contains(&"listen.address") {
+            new.door = self.door.clone();
+        }
         *self = new;
         match fixed.as_slice() {
             [] => info!("configuration reloaded"),

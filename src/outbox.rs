@@ -232,6 +232,12 @@ impl Outbox {
         let Some(index) = slot.0.checked_sub(state.first).map(|index| index as usize) else { return };
         let Some(Reply::Waiting { is_muted }) = state.slots.get(index) else { return };
         let is_muted = *is_muted;
+        // A reply that has begun cannot become another one: it has broken off.
+        if index == 0 && state.piecewise > 0 {
+            state.is_closed = true;
+            drop(state);
+            return self.wake();
+        }
         if index > 0 {
             let mut parked = BytesMut::new();
             if !is_muted {

@@ -95,7 +95,10 @@ impl Admin {
             let place = Arc::clone(&places).acquire_owned();
             tokio::select! {
                 _ = upkeep.tick() => self.handle.run_upkeep(),
-                (accepted, place) = async { (port.accept().await, place.await) } => match accepted {
+                (accepted, place) = async {
+                    let place = place.await;
+                    (port.accept().await, place)
+                } => match accepted {
                     Ok(socket) => {
                         let admin = Arc::clone(&self);
                         tokio::spawn(async move {

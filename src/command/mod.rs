@@ -312,12 +312,10 @@ impl<'a> Command<'a> {
         self.row().is_some_and(|row| row.name == name)
     }
 
-    /// Whether an option of that name stands before `STREAMS`.
+    /// Whether any argument is that word. A stream or a group may have that name too: then the client holds a
+    /// connection without need, which is harmless.
     fn says(&self, option: &str) -> bool {
-        self.request
-            .args_from(1)
-            .take_while(|arg| !arg.eq_ignore_ascii_case(b"streams"))
-            .any(|arg| arg.eq_ignore_ascii_case(option.as_bytes()))
+        self.request.args_from(1).any(|arg| arg.eq_ignore_ascii_case(option.as_bytes()))
     }
 }
 
@@ -355,7 +353,9 @@ mod tests {
         for (line, reason) in pins {
             assert_eq!(route(line), Route::Pin(reason), "{line}");
         }
-        assert_eq!(route("XREAD STREAMS block 0"), Route::Forward);
+        assert_eq!(route("XREAD STREAMS s 0"), Route::Forward);
+        let named_so = "XREADGROUP GROUP streams c BLOCK 0 STREAMS s >";
+        assert_eq!(route(named_so), Route::Pin(PinReason::Blocking));
         assert_eq!(route("SCRIPT DEBUG YES"), Route::Refuse);
         assert_eq!(route("SCRIPT LOAD x"), Route::Forward);
         assert_eq!(route("PSYNC ? -1"), Route::Refuse);

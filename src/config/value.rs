@@ -50,6 +50,9 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
             path => Ok(Address::Unix(PathBuf::from(path))),
         };
     }
+    if text.contains('@') {
+        return Err(format!("an address has no user (what stands before @ is not repeated here), {VALID}"));
+    }
     let (host, port) = text.rsplit_once(':').ok_or(format!("no port in \"{text}\", {VALID}"))?;
     let host = match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']').ok_or(format!("unclosed [ in \"{text}\", {VALID}"))?,

@@ -140,6 +140,7 @@ impl Client {
             Decision::Queued => self.say(|out, _| encode::simple(out, "QUEUED")),
             Decision::Abort => {
                 self.mode = Mode::Open;
+                self.is_doomed = false;
                 self.error("EXECABORT Transaction discarded because of previous errors.");
             }
             Decision::Discard | Decision::Unwatch => {
@@ -225,10 +226,15 @@ impl Client {
         }
     }
 
-    fn accepted(&mut self, command: &Command<'_>) {
+    /// The request is answered, or will be.
+    fn end_reply(&mut self) {
         if self.replies == Replies::Skip {
             self.replies = Replies::On;
         }
+    }
+
+    fn accepted(&mut self, command: &Command<'_>) {
+        self.end_reply();
         // Counted when another command comes, or the turn ends: a pipeline repeats itself.
         if self.last_command.0 != command.number() {
             self.count_requests();

@@ -30,7 +30,7 @@ use crate::socket::Stream;
 const READ: usize = 4 << 10;
 const READ_MOST: usize = 64 << 10;
 
-/// Bytes read ahead of a request that must wait: enough to notice that the client has gone.
+/// Bytes read ahead of a request that must wait: a client that goes is noticed, unless it has sent more.
 const READ_AHEAD: usize = 64 << 10;
 
 /// Bytes a second at which a long request may come at the slowest.
@@ -46,6 +46,8 @@ pub(super) struct Connection {
     parser: Parser,
     /// The length of the whole request at the start of `input`.
     parsed: Option<usize>,
+    /// What is in `input` is no whole request: nothing can be done before more comes.
+    wants_bytes: bool,
     /// Room for the next read.
     read_size: usize,
     /// The client has closed its side.
@@ -83,6 +85,7 @@ impl Connection {
             input: BytesMut::new(),
             parser: Parser::default(),
             parsed: None,
+            wants_bytes: true,
             read_size: READ,
             is_at_end: false,
             closing: None,
@@ -128,13 +131,17 @@ impl Connection {
     fn act(&mut self) -> Turn {
         // One look at the clock, and at the settings, for all requests of a turn.
         let mut now = None;
+        self.wants_bytes = false;
         let settings = self.client.worker.settings();
         while self.closing.is_none() && self.may_accept(&settings.limits) {
             let len = match self.parsed {
                 Some(len) => len,
                 None => match self.parser.advance(&self.input, &self.client.limits(&settings.limits)) {
                     Ok(Some(len)) => len,
-                    Ok(None) => break,
+                    Ok(None) => {
+                        self.wants_bytes = true;
+                        break;
+                    }
                     Err(error) => {
                         self.refuse(error);
                         break;
@@ -160,6 +167,8 @@ impl Connection {
             }
             self.parsed = None;
             self.input.advance(len);
+            // The next request has its own time to be finished.
+            self.waiting = self.waiting.filter(|(waiting, _)| *waiting != Waiting::Finishing);
         }
         self.settle();
         Turn::Wait
@@ -274,7 +283,7 @@ impl Connection {
         let settings = self.client.worker.settings();
         let limits = &settings.limits;
         let unread = self.client.outbox.unread();
-        let has_begun = !self.input.is_empty() && self.parsed.is_none();
+        let has_begun = !self.input.is_empty() && self.wants_bytes;
         let (waiting, patience, reason) = if unread > 0 {
             (Waiting::Reading(unread), limits.unread_timeout, CloseReason::SlowReader)
         } else if matches!(self.client.mode, Mode::Unauthenticated) {
@@ -327,34 +336,41 @@ impl Connection {
     /// Moves bytes of the pinned connection. Its replies wait upstream while the client does not read.
     fn poll_pinned(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let client = &mut self.client;
-        let has_room = client.outbox.unread() < client.worker.settings().limits.unread_replies.bytes();
+        let settings = client.worker.settings();
         let Mode::Pinned { conn, pin } = &mut client.mode else {
             self.handle.due.set(None);
             return Ok(false);
         };
-        let due = pin.due(client.worker.settings().upstream.reply_timeout);
+        let has_room = client.outbox.unread() < settings.limits.unread_replies.bytes();
+        let read = match conn.poll_write(cx) {
+            Ok(()) if has_room => conn.poll_read(cx),
+            Ok(()) => Poll::Pending,
+            Err(loss) => Poll::Ready(Err(loss)),
+        };
+        match read {
+            Poll::Ready(Ok(())) => {
+                client.hear(Instant::now())?;
+                return Ok(true);
+            }
+            Poll::Ready(Err(_)) => {
+                client.lost_pinned()?;
+                return Ok(true);
+            }
+            Poll::Pending => {}
+        }
+        // The server's time runs once it has the whole request and the client has taken what came before.
+        let due = pin.due(settings.upstream.reply_timeout).filter(|_| has_room && conn.is_written());
         self.handle.due.set(due);
         if due.is_some_and(|due| due <= Instant::now()) {
             client.lost_pinned()?;
             return Ok(true);
         }
-        let read = match conn.poll_write(cx) {
-            Ok(()) if has_room => conn.poll_read(cx),
-            Ok(()) => return Ok(false),
-            Err(loss) => Poll::Ready(Err(loss)),
-        };
-        match read {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Ok(())) => client.hear()?,
-            Poll::Ready(Err(_)) => client.lost_pinned()?,
-        }
-        Ok(true)
+        Ok(false)
     }
 
     /// Reads requests, unless there are enough already.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let is_waiting = self.parsed.is_some() || !self.may_accept(&self.client.worker.settings().limits);
-        if self.is_at_end || is_waiting && self.input.len() >= READ_AHEAD {
+        if self.is_at_end || !self.wants_bytes && self.input.len() >= READ_AHEAD {
             return Ok(false);
         }
         if self.closing.is_some() {

@@ -98,6 +98,8 @@ pub(super) enum Belongs {
     RefusalInstead(Slot),
     /// Nobody: it answers a request of ours.
     Us,
+    /// It is no push, and no request waits: replies have come out of step.
+    Nobody,
 }
 
 /// What a frame means for the client.
@@ -244,7 +246,7 @@ impl Pin {
     }
 
     /// A frame has come.
-    pub(super) fn received(&mut self, frame: &[u8]) -> Meaning {
+    pub(super) fn received(&mut self, frame: &[u8], now: Instant) -> Meaning {
         let push = Meaning { belongs: Belongs::Push, database: None };
         if self.is_monitoring && peek::is_monitor_line(frame) {
             return push;
@@ -259,9 +261,14 @@ impl Pin {
             return push;
         }
         match self.expected.pop_front() {
-            Some(Expected { slot, what, .. }) => self.answered(slot, what, frame),
-            // The caller sees a push where no request waits: it closes the connection.
-            None => push,
+            Some(Expected { slot, what, .. }) => {
+                // What was sent behind a command that blocked has waited for it, not for the server.
+                if let (What::Block | What::Unknown, Some(next)) = (what, self.expected.front_mut()) {
+                    next.since = now;
+                }
+                self.answered(slot, what, frame)
+            }
+            None => Meaning { belongs: Belongs::Nobody, database: None },
         }
     }
 

@@ -39,7 +39,7 @@ use crate::upstream::{LaneLimits, Pool, Server};
 const TLS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a worker looks after clients that have waited too long.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What every worker is told at its start.
 #[derive(Debug, Clone)]
@@ -143,6 +143,7 @@ pub struct Worker {
     pub(super) dispatch: Dispatch,
     pub(super) shared: Arc<Shared>,
     handles: Handles,
+    is_draining: Cell<bool>,
 }
 
 /// All workers, seen from the thread that accepts.
@@ -199,7 +200,9 @@ impl Workers {
 
     /// Whether one more client may come in.
     pub(super) fn has_room(&self) -> bool {
-        self.clients() < self.shared.door().max_clients
+        // Counted from the moment they are accepted, TLS agreed on or not.
+        let clients: usize = self.shared.ends.iter().map(|end| end.clients.load(Ordering::Relaxed)).sum();
+        clients < self.shared.door().max_clients
     }
 
     /// Puts new settings in force, for clients that are connected as well.
@@ -268,7 +271,15 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
     };
     let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, settings.db, on_loss);
     let settings = RefCell::new(Rc::new(settings));
-    let worker = Rc::new(Worker { index, settings, commands: Commands::default(), dispatch, shared, handles });
+    let worker = Rc::new(Worker {
+        index,
+        settings,
+        commands: Commands::default(),
+        dispatch,
+        shared,
+        handles,
+        is_draining: Cell::new(false),
+    });
     let mut clients = Vec::new();
     let mut look = interval(LOOK);
     loop {
@@ -276,13 +287,16 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
             message = inbox.recv() => message,
             now = look.tick() => {
                 worker.look_after_clients(now);
+                clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
+                if worker.is_draining.get() && clients.is_empty() {
+                    return;
+                }
                 continue;
             }
         };
         let Some(message) = message else { break };
         match message {
             Message::Serve(accepted) => {
-                clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
                 clients.push(spawn_local(Rc::clone(&worker).serve(accepted)));
             }
             Message::Kill(id) => {
@@ -291,12 +305,11 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
                 }
             }
             Message::Reload(settings) => *worker.settings.borrow_mut() = Rc::new(settings),
-            Message::Drain => break,
+            Message::Drain => {
+                worker.is_draining.set(true);
+                close_all(&worker.handles, CloseReason::Drain);
+            }
         }
-    }
-    close_all(&worker.handles, CloseReason::Drain);
-    for client in clients {
-        let _ = client.await;
     }
 }
 
@@ -350,7 +363,7 @@ impl Worker {
         let outbox = Rc::new(Outbox::default());
         let handle = Rc::new(Handle {
             outbox: Rc::clone(&outbox),
-            order: Cell::new(Order::Serve),
+            order: Cell::new(if self.is_draining.get() { Order::Close(CloseReason::Drain) } else { Order::Serve }),
             due: Cell::new(None),
             patience: Cell::new(None),
         });

@@ -72,6 +72,16 @@ fn a_large_reply_passes_in_pieces() {
 }
 
 #[test]
+fn an_error_is_not_written_into_a_reply_that_has_begun() {
+    let outbox = Outbox::default();
+    let slot = outbox.reserve();
+    outbox.deliver_part(slot, Bytes::from_static(b"$100\r\nxx"), false);
+    outbox.fail(slot, "UNKNOWN x");
+    assert!(outbox.is_closed());
+    assert_eq!(taken(&outbox), b"$100\r\nxx");
+}
+
+#[test]
 fn the_window_is_as_wide_as_the_last_replies_allow() {
     let outbox = Outbox::default();
     assert_eq!(outbox.window(1 << 20), FIRST_WINDOW);

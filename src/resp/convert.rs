@@ -1,7 +1,7 @@
 //! A RESP3 reply for a RESP2 client.
 //!
 //! Exact for the commands whose two forms differ by type only: a null that is a string's, a map that is a
-//! flat array, a set that is an array, a number that is a string (`command::Row::resp2`). Everything else a
+//! flat array, a set that is an array, a number that is a string (`command::ReplyForm::Same`). Everything else a
 //! RESP2 client asks for travels on a RESP2 connection, so that nothing is guessed (G1).
 
 use bytes::BytesMut;

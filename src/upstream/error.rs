@@ -131,6 +131,8 @@ impl ConnectError {
             "ERR" if text.contains("DB index") => {
                 Self::NotRedis(format!("upstream.db: the server has no such database ({text})"))
             }
+            // Our password stood in the request: an error may repeat it.
+            _ if step == "HELLO" && !text.contains("max number of clients") => Self::Refused(code.to_owned()),
             _ => Self::Refused(text.to_owned()),
         }
     }

@@ -125,7 +125,7 @@ impl InFlight {
 
     /// The oldest request is answered by `frame`.
     pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool) -> Result<(), Desync> {
-        if frame.starts_with(b"-NOAUTH") {
+        if frame == b"-NOAUTH Authentication required.\r\n" {
             return Err(Desync::NoAuth);
         }
         let shape = self.tickets.front().map(|ticket| ticket.about.shape);
@@ -174,7 +174,7 @@ impl InFlight {
 
     /// The connection is lost: answers what must be answered, keeps what may be sent again.
     ///
-    /// The first version of the truth table: what was not wholly written, and reads, surely change nothing
+    /// What was not wholly written, and reads, surely change nothing
     /// when they are sent again; everything else may have run.
     pub(super) fn lose(&mut self, on_loss: OnLoss, now: Instant) -> Endings {
         let mut endings = Endings::default();

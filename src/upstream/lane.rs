@@ -135,7 +135,10 @@ impl Lane {
             return Admission::Refused;
         }
         if is_full {
-            self.waiting.borrow_mut().push(outbox.clone());
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.last().is_some_and(|last| Rc::ptr_eq(last, outbox)) {
+                waiting.push(outbox.clone());
+            }
             return Admission::Full;
         }
         let about = About { effect: command.effect(), shape: command.shape() };
@@ -295,7 +298,7 @@ impl Lane {
             if let Err(loss) = self.pair(&mut queue, replies) {
                 return Poll::Ready(loss);
             }
-            if queue.size() < self.limits.queue / 2 {
+            if queue.size() <= self.limits.queue / 2 {
                 drop(queue);
                 self.wake_waiting();
             }

@@ -234,12 +234,11 @@ impl Pool {
         let mut backoff = Backoff::default();
         let attempts = async {
             loop {
-                if self.server.is_known_to_be_down(Instant::now()) {
-                    return None;
-                }
+                // One attempt in any case: what was true a while ago may be mended, and nobody else may be trying.
                 match self.server.connect(kind, predecessor).await {
                     Ok(established) => return Some(established),
                     Err(error) if error.is_configuration() => return None,
+                    Err(_) if self.server.is_known_to_be_down(Instant::now()) => return None,
                     Err(_) => sleep(backoff.next(fastrand::f64())).await,
                 }
             }

@@ -148,7 +148,8 @@ impl Server {
     /// somebody must change something first. Requests then fail at once.
     pub(super) fn is_known_to_be_down(&self, now: Instant) -> bool {
         let state = self.state();
-        state.hold_until.is_some() || state.away_since.is_some_and(|since| since + self.queue_timeout < now)
+        state.hold_until.is_some_and(|until| until > now)
+            || state.away_since.is_some_and(|since| since + self.queue_timeout < now)
     }
 
     /// Waits until an attempt may be made: not at once after one that failed for a reason that stays, unless a

@@ -25,7 +25,7 @@ impl Client {
             self.worker.shared.metrics.upstream.pins.add(reason.label());
         }
         let is_large = reason == Some(PinReason::Large) && pin.is_clear();
-        if pin.is_doomed() && command.is("exec") {
+        if pin.is_doomed() && command.is("exec") && command.request.len() == 1 {
             conn.send(b"*1\r\n$7\r\nDISCARD\r\n");
         } else if !is_large {
             conn.send(command.request.frame());
@@ -85,6 +85,7 @@ impl Client {
             }
             _ => self.error(text),
         }
+        self.end_reply();
     }
 
     /// Gives back a connection nothing is left on.
@@ -106,7 +107,7 @@ impl Client {
     ///
     /// # Errors
     /// The client must be closed: a frame nobody asked for, or one that is not understood.
-    pub(in crate::downstream) fn hear(&mut self) -> Result<(), CloseReason> {
+    pub(in crate::downstream) fn hear(&mut self, now: Instant) -> Result<(), CloseReason> {
         while let Mode::Pinned { conn, pin } = &mut self.mode {
             let Ok(item) = conn.next_item() else { return Err(CloseReason::UpstreamLost) };
             let (frame, meaning) = match item {
@@ -119,7 +120,7 @@ impl Client {
                     }
                     continue;
                 }
-                Some(Item::Frame { frame, .. }) => (frame, pin.received(frame)),
+                Some(Item::Frame { frame, .. }) => (frame, pin.received(frame, now)),
             };
             if let Some(db) = meaning.database {
                 self.db = db;
@@ -140,6 +141,7 @@ impl Client {
                 Belongs::RefusalInstead(slot) => self.outbox.fail(slot, IN_TRANSACTION),
                 Belongs::Push => self.outbox.push(frame),
                 Belongs::Us => {}
+                Belongs::Nobody => return Err(CloseReason::UpstreamLost),
             }
         }
         Ok(())
@@ -153,7 +155,7 @@ impl Client {
         let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
         let mut loss = pin.lost();
         // The only request, not wholly written, surely did not run.
-        if let ([(_, fate)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
+        if let ([(_, fate @ Fate::Unknown)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
             *fate = Fate::NotExecuted;
         }
         if loss.in_flight.iter().any(|(_, fate)| *fate == Fate::Unknown) {
@@ -177,9 +179,9 @@ impl Client {
         if self.worker.settings().closes_clients_on_loss {
             return Err(CloseReason::UpstreamLost);
         }
+        self.is_doomed = loss.then == AfterLoss::Doomed;
         match loss.then {
-            AfterLoss::Open => {}
-            AfterLoss::Doomed => self.is_doomed = true,
+            AfterLoss::Open | AfterLoss::Doomed => {}
             AfterLoss::Aborted => self.mode = Mode::Aborted,
             AfterLoss::Close => return Err(CloseReason::UpstreamLost),
         }

@@ -24,7 +24,7 @@ fn pinned(reason: PinReason, exchanges: &[(&str, &str)]) -> Mode<()> {
     for (line, reply) in exchanges {
         with(line, |command| pin.sent(command, None, outbox.reserve(), Instant::now()));
         if !reply.is_empty() {
-            pin.received(reply.as_bytes());
+            pin.received(reply.as_bytes(), Instant::now());
         }
     }
     Mode::Pinned { conn: (), pin }

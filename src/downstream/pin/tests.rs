@@ -26,7 +26,7 @@ impl Bench {
     }
 
     fn hear(&mut self, frame: &str) -> Meaning {
-        self.pin.received(frame.as_bytes())
+        self.pin.received(frame.as_bytes(), self.now)
     }
 
     fn ask(&mut self, line: &str, reply: &str) -> Meaning {
