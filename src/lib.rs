@@ -210,7 +210,7 @@ pub async fn run(
     let workers = Workers::start(count, &prepared.settings(), Arc::clone(&server), door, metrics)?;
     let admin_address =
         port.address().map_or_else(|| config.metrics.address.to_string(), |address| address.to_string());
-    info!(address = admin_address, "admin listening");
+    info!(address = %admin_address, "admin listening");
     info!(address = %listener.address()?, workers = workers.count(), "listening");
     let admin = tokio::spawn(Admin::new(recorder, Arc::clone(&server), count).run(port));
     let reload = async {

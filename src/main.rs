@@ -10,7 +10,7 @@ use cloakroom::embedded::Embedded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
@@ -68,7 +68,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         println!("{}: ok", path.map_or("the built-in defaults".to_owned(), |path| path.display().to_string()));
         return Ok(());
     }
-    let log_level = log_to_stderr(prepared.log());
+    let log_levels = log_to_stderr(prepared.log());
     if let Some(embedded) = &embedded {
         info!(program = embedded.program, "private server started; what it holds is gone when the proxy ends");
     }
@@ -86,7 +86,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
             while hang_up.recv().await.is_some() {
                 match load(path, &flags).and_then(|loaded| Prepared::new(&loaded)) {
                     Ok(prepared) => {
-                        let _ = log_level.reload(level(prepared.log()));
+                        let _ = log_levels.reload(levels(prepared.log()));
                         let _ = reloaded.send(prepared);
                     }
                     Err(error) => error!(%error, "reload refused; the present configuration stays in force"),
@@ -120,8 +120,8 @@ impl Stop {
 }
 
 /// Starts the log; what is returned changes its level.
-fn log_to_stderr(log: &Log) -> reload::Handle<LevelFilter, Registry> {
-    let (filter, handle) = reload::Layer::new(level(log));
+fn log_to_stderr(log: &Log) -> reload::Handle<Targets, Registry> {
+    let (filter, handle) = reload::Layer::new(levels(log));
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
     let lines = match log.format {
         Format::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
@@ -131,12 +131,14 @@ fn log_to_stderr(log: &Log) -> reload::Handle<LevelFilter, Registry> {
     handle
 }
 
-fn level(log: &Log) -> LevelFilter {
-    match log.level {
+/// The libraries' own chatter is left out: a TLS handshake is ten lines of it.
+fn levels(log: &Log) -> Targets {
+    let level = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
-    }
+    };
+    Targets::new().with_target("cloakroom", level).with_default(level.min(LevelFilter::WARN))
 }

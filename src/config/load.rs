@@ -220,11 +220,13 @@ impl Source {
     fn parse_error(&self, error: &toml::de::Error) -> ConfigError {
         let span = error.span().unwrap_or(0..0);
         let path = self.path.clone().unwrap_or_default();
-        ConfigError {
-            place: Place::File { path, line: Some(self.line_at(span.start)) },
-            key: self.key_at(&span),
-            problem: error.message().replace('\n', ", "),
-        }
+        let key = self.key_at(&span);
+        let problem = match key.as_str() {
+            // Taken for granted, it would be a promise nobody keeps.
+            "cache" | "session" => "not in this version of cloakroom: remove the section".to_owned(),
+            _ => error.message().replace('\n', ", "),
+        };
+        ConfigError { place: Place::File { path, line: Some(self.line_at(span.start)) }, key, problem }
     }
 
     fn line_at(&self, offset: usize) -> usize {

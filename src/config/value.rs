@@ -50,6 +50,9 @@ pub fn parse_address(text: &str) -> Result<Address, String> {
             path => Ok(Address::Unix(PathBuf::from(path))),
         };
     }
+    if text.contains("://") {
+        return Err(format!("a URL is for the flag --upstream only, {VALID} here"));
+    }
     if text.contains('@') {
         return Err(format!("an address has no user (what stands before @ is not repeated here), {VALID}"));
     }
@@ -88,7 +91,8 @@ impl ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(source)?;
+        let bad = "expected a size in quotes, such as \"64MiB\" or \"4096\"";
+        let text = String::deserialize(source).map_err(|_| D::Error::custom(bad))?;
         let size = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
         size.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
             D::Error::custom(format!("\"{text}\" is no size, expected one such as \"64MiB\" or \"4096\""))
@@ -97,7 +101,8 @@ impl<'de> Deserialize<'de> for ByteSize {
 }
 
 pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(source)?;
+    let bad = "expected a length of time in quotes, such as \"100ms\" or \"1m 30s\"";
+    let text = String::deserialize(source).map_err(|_| D::Error::custom(bad))?;
     let bad =
         || D::Error::custom(format!("\"{text}\" is no length of time, expected one such as \"100ms\" or \"1m 30s\""));
     let length = humantime::parse_duration(&text).map_err(|_| bad())?;

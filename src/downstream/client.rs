@@ -261,7 +261,7 @@ impl Client {
         }
         while self.log.len() > self.outbox.in_flight() {
             let Some(Logged { command, bytes, asked }) = self.log.pop_front() else { return };
-            let micros = asked.elapsed().as_micros();
+            let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
             info!(client = self.entry.id, command, bytes, micros, "command");
         }
     }

@@ -1,5 +1,7 @@
 //! Why clients go.
 
+use std::io;
+
 /// Why a client's connection ended: a log field and a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
@@ -48,6 +50,11 @@ impl CloseReason {
         Self::SlowWriter,
         Self::Unauthenticated,
     ];
+
+    /// What an error of the client's socket means: with TLS, a client that simply closes is one.
+    pub(super) fn of_io(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Client } else { Self::Io }
+    }
 
     /// Whether the client needs no orderly end: it is gone, or has been waited for long enough.
     pub(super) fn is_abrupt(self) -> bool {

@@ -261,7 +261,7 @@ impl Connection {
     /// Waits for anything to happen, and does it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         let mut has_moved = self.client.outbox.register(cx);
-        has_moved |= self.poll_write(cx).map_err(|_| CloseReason::Io)?;
+        has_moved |= self.poll_write(cx).map_err(|error| CloseReason::of_io(&error))?;
         match self.handle.order.get() {
             Order::Serve => {}
             Order::Kill(reason) => return Poll::Ready(Err(reason)),
@@ -269,7 +269,7 @@ impl Connection {
             Order::Close(_) => has_moved |= self.ended().is_some(),
         }
         has_moved |= self.poll_pinned(cx)?;
-        has_moved |= self.poll_read(cx).map_err(|_| CloseReason::Io)?;
+        has_moved |= self.poll_read(cx).map_err(|error| CloseReason::of_io(&error))?;
         if has_moved {
             return Poll::Ready(Ok(()));
         }

@@ -86,7 +86,7 @@ impl Listener {
                 Kind::Tcp(listener) => match listener.accept().await {
                     Ok((socket, _)) if !workers.has_room() => {
                         workers.turned_away(CloseReason::TooMany);
-                        turn_away(socket);
+                        turn_away(socket, workers.speaks_tls());
                         continue;
                     }
                     Ok((socket, _)) => socket.into_std().map(Accepted::Tcp),
@@ -95,7 +95,7 @@ impl Listener {
                 Kind::Unix(door) => match door.accept().await {
                     Ok(socket) if !workers.has_room() => {
                         workers.turned_away(CloseReason::TooMany);
-                        turn_away(socket);
+                        turn_away(socket, workers.speaks_tls());
                         continue;
                     }
                     Ok(socket) => socket.into_std().map(Accepted::Unix),
@@ -124,9 +124,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn turn_away(mut socket: impl AsyncWriteExt + Unpin + Send + 'static) {
+/// Says why, unless the client waits for TLS: it would take plain text for a broken handshake.
+fn turn_away(mut socket: impl AsyncWriteExt + Unpin + Send + 'static, speaks_tls: bool) {
     tokio::spawn(async move {
-        let _ = socket.write_all(TOO_MANY).await;
+        if !speaks_tls {
+            let _ = socket.write_all(TOO_MANY).await;
+        }
         let _ = socket.shutdown().await;
     });
 }

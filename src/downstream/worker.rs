@@ -205,6 +205,11 @@ impl Workers {
         clients < self.shared.door().max_clients
     }
 
+    /// Whether clients must speak TLS.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.shared.door().tls.is_some()
+    }
+
     /// Puts new settings in force, for clients that are connected as well.
     pub fn reload(&self, settings: &Settings, door: Door) {
         *self.shared.door() = door;
@@ -229,6 +234,7 @@ impl Workers {
 
     /// Tells every worker to finish. Their threads end when their clients have gone.
     pub fn drain(&self) {
+        self.shared.server.stopping();
         for end in &self.shared.ends {
             let _ = end.orders.send(Message::Drain);
         }

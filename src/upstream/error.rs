@@ -32,7 +32,7 @@ pub enum ConnectError {
     #[error("the server is loading its data")]
     Loading,
     /// It is a replica: writes would be refused, reads could be old.
-    #[error("the server is a replica, not a primary")]
+    #[error("the server is a replica, not a primary: name the primary in upstream.server")]
     Replica,
     /// An error of the server that may pass: too many clients, busy.
     #[error("the server answered the handshake with: {0}")]
@@ -143,7 +143,7 @@ fn tls_problem(error: &rustls::Error) -> Option<String> {
     use rustls::Error as Tls;
     Some(match error {
         Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the server's certificate is not trusted (unknown issuer): set upstream.tls.ca_file to its authority".to_owned()
+            "the server's certificate is not trusted (unknown issuer): upstream.tls.ca_file must hold its authority".to_owned()
         }
         Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "the server's certificate has expired".to_owned()

@@ -99,6 +99,11 @@ enum Loss {
 }
 
 impl Loss {
+    /// With TLS, a server that simply closes is an error to the library.
+    fn of_io(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Io(error) }
+    }
+
     fn label(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -251,7 +256,7 @@ impl Lane {
         poll_fn(|cx| {
             self.register(cx);
             if let Err(error) = self.poll_write(&mut stream, cx) {
-                return Poll::Ready(Loss::Io(error));
+                return Poll::Ready(Loss::of_io(error));
             }
             if let Poll::Ready(loss) = self.poll_replies(&mut stream, &mut replies, cx) {
                 return Poll::Ready(loss);
@@ -289,7 +294,7 @@ impl Lane {
             match ready!(replies.poll_read(stream, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Closed),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Loss::Io(error)),
+                Err(error) => return Poll::Ready(Loss::of_io(error)),
             }
             let mut queue = self.queue.borrow_mut();
             if let Some(age) = queue.age(Instant::now()) {

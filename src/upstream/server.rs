@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -77,6 +77,7 @@ pub struct Server {
     handshakes: Semaphore,
     state: Mutex<State>,
     reloaded: Notify,
+    is_stopping: AtomicBool,
     ready_workers: AtomicUsize,
     pub(super) metrics: UpstreamMetrics,
 }
@@ -111,6 +112,7 @@ impl Server {
             handshakes: Semaphore::new(1),
             state: Mutex::default(),
             reloaded: Notify::new(),
+            is_stopping: AtomicBool::new(false),
             ready_workers: AtomicUsize::new(0),
             metrics,
         })
@@ -132,9 +134,14 @@ impl Server {
         self.state().identity.clone()
     }
 
-    /// Workers whose first connection is ready.
+    /// Workers whose first connection is ready; none once the proxy is stopping.
     pub fn ready_workers(&self) -> usize {
-        self.ready_workers.load(Ordering::Relaxed)
+        if self.is_stopping.load(Ordering::Relaxed) { 0 } else { self.ready_workers.load(Ordering::Relaxed) }
+    }
+
+    /// From now on nobody should send new clients here.
+    pub fn stopping(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn worker_is_ready(&self, is_ready: bool) {

@@ -24,6 +24,13 @@ fn an_error_names_file_line_key_and_what_is_valid() {
             "[listen]\nadress = \"\"\n",
             "c.toml, line 2: listen.adress: unknown field `adress`, expected one of `address`",
         ),
+        ("[cache]\nenabled = true", "c.toml, line 1: cache: not in this version of cloakroom"),
+        ("[[session]]\nkeys = []", "c.toml, line 1: session: not in this version of cloakroom"),
+        ("[limits]\nunread_timeout = 5", "c.toml, line 2: limits.unread_timeout: expected a length of time in quotes"),
+        (
+            "[upstream]\nserver = \"redis://a\"",
+            "c.toml, line 2: upstream.server: a URL is for the flag --upstream only",
+        ),
         ("[lisen]\n", "c.toml, line 1: lisen: unknown field `lisen`, expected one of `listen`"),
         (
             "[upstream]\n\nreconnect = \"maybe\"",
