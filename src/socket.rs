@@ -3,12 +3,12 @@
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -91,6 +91,28 @@ impl Socket {
             .with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(Duration::from_secs(10)))
+    }
+}
+
+impl Socket {
+    /// Whether the other side has closed, also while bytes it sent before are not read.
+    fn is_closed_by_peer(&self, cx: &mut Context<'_>) -> bool {
+        let ready = match self {
+            Self::Tcp(socket) => pin!(socket.ready(Interest::READABLE)).poll(cx),
+            Self::Unix(socket) => pin!(socket.ready(Interest::READABLE)).poll(cx),
+        };
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+impl Stream {
+    /// Whether the other side has closed, also while bytes it sent before are not read. Nothing wakes the task
+    /// when it does: ask again.
+    pub fn is_closed_by_peer(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_closed_by_peer(cx),
+            Self::Tls(tls) => tls.get_ref().0.is_closed_by_peer(cx),
+        }
     }
 }
 

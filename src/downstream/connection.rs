@@ -30,7 +30,10 @@ use crate::socket::Stream;
 const READ: usize = 4 << 10;
 const READ_MOST: usize = 64 << 10;
 
-/// Bytes read ahead of a request that must wait: a client that goes is noticed, unless it has sent more.
+/// How often a client that has sent more than that is looked after.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Bytes read ahead of a request that must wait: a client that goes is noticed at once, unless it has sent more.
 const READ_AHEAD: usize = 64 << 10;
 
 /// Bytes a second at which a long request may come at the slowest.
@@ -370,8 +373,14 @@ impl Connection {
 
     /// Reads requests, unless there are enough already.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.is_at_end || !self.wants_bytes && self.input.len() >= READ_AHEAD {
+        if self.is_at_end {
             return Ok(false);
+        }
+        if !self.wants_bytes && self.input.len() >= READ_AHEAD {
+            // It may have gone behind all that; nobody wakes us for it.
+            self.is_at_end = self.stream.is_closed_by_peer(cx);
+            self.handle.due.set(self.handle.due.get().or_else(|| Some(Instant::now() + LOOK_AGAIN)));
+            return Ok(self.is_at_end);
         }
         if self.closing.is_some() {
             // Only whether it goes is of interest.

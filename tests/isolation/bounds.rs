@@ -26,6 +26,43 @@ fn a_client_that_found_no_room_is_served_once_there_is() {
     });
 }
 
+/// One attempt that failed refused all later ones: nobody else was trying, for the shared connections were well.
+#[test]
+fn a_server_that_was_full_for_a_moment_is_asked_again() {
+    let house = House::with(&["upstream.queue_timeout = \"200ms\""]);
+    house.proxy.allow("upstream unavailable");
+    let mut client = house.enter();
+    assert_eq!(client.ask("GET k"), "$-1");
+    assert_eq!(house.server_says("CONFIG SET maxclients 1"), "+OK\r\n");
+    assert_eq!(client.ask("MULTI"), "+OK");
+    assert_eq!(client.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
+    // By now the server counts as away for longer than a request may wait.
+    let refused = Instant::now();
+    wait_until("a while has passed", || refused.elapsed() > Duration::from_millis(300));
+    assert_eq!(house.server_says("CONFIG SET maxclients 10000"), "+OK\r\n");
+    wait_until("a transaction runs", || client.ask("MULTI") == "+OK" && client.ask("EXEC") == "*0");
+}
+
+/// As fast as it comes it was read, whatever could be sent on: gigabytes in seconds.
+#[test]
+fn a_client_that_streams_requests_is_not_read_far_ahead() {
+    let house = House::open();
+    let some = request(&[b"SET", &b"k"[..], &vec![b'x'; 1 << 10]]).repeat(1 << 10);
+    let mut client = house.enter();
+    let mut writer = client.writer();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            use std::io::Write;
+            (0..150).for_each(|_| writer.write_all(&some).expect("the proxy reads"));
+        });
+        (0..150 << 10).for_each(|_| assert_eq!(client.frame(), b"+OK\r\n"));
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", house.proxy.pid())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(peak < 64 << 10, "{peak} KiB for 150 MiB of requests");
+}
+
 /// What its client says next comes behind the whole of it, however slowly the server takes it.
 #[test]
 fn a_long_request_is_not_mixed_with_the_next() {

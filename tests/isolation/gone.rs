@@ -132,6 +132,21 @@ fn a_blocked_client_that_closes_its_side_gets_what_was_answered_before() {
     house.wait_clean();
 }
 
+/// More than is read ahead stands behind the blocking command: its end cannot be read, but must be seen.
+#[test]
+fn a_blocked_client_that_vanishes_behind_a_long_pipeline_gives_its_connection_back() {
+    let house = House::with(&["limits.pinned = 1", "upstream.queue_timeout = \"10s\""]);
+    let mut client = house.enter();
+    client.say(&["BLPOP never 0"]);
+    wait_until("it blocks", || house.server_says("INFO clients").contains("blocked_clients:1"));
+    client.send(&b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".repeat(4000));
+    drop(client);
+    let mut next = house.enter();
+    assert_eq!(next.ask("MULTI"), "+OK");
+    assert_eq!(next.ask("GET k"), "+QUEUED");
+    assert_eq!(next.ask("EXEC"), "*1 $-1");
+}
+
 #[test]
 fn a_vanished_subscriber_is_subscribed_no_more() {
     let house = House::open();
