@@ -5,6 +5,8 @@
 //! of them alone, so a client that does not read cannot stop its own replies from being taken in, and one
 //! that does not write cannot stop them from being sent.
 
+mod patience;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -16,6 +18,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
+
+use patience::Waiting;
 
 use super::client::{Client, Outcome};
 use super::close::CloseReason;
@@ -35,9 +39,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bytes read ahead of a request that must wait: a client that goes is noticed at once, unless it has sent more.
 const READ_AHEAD: usize = 64 << 10;
-
-/// Bytes a second at which a long request may come at the slowest.
-const SLOWEST: u64 = 64 << 10;
 
 /// How long a closed client may take to close its side.
 const LINGER: Duration = Duration::from_secs(1);
@@ -61,16 +62,6 @@ pub(super) struct Connection {
     waiting: Option<(Waiting, Instant)>,
     client: Client,
     handle: Rc<Handle>,
-}
-
-/// What a client keeps the proxy waiting for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    /// To take this many bytes of replies: fewer would be progress.
-    Reading(usize),
-    /// To finish a request.
-    Finishing,
-    Authenticating,
 }
 
 /// What the requests that are here have come to.
@@ -278,34 +269,6 @@ impl Connection {
         }
         self.limit_patience();
         Poll::Pending
-    }
-
-    /// Says until when the client is waited for: to take its replies, to finish a request it has begun, to
-    /// authenticate.
-    fn limit_patience(&mut self) {
-        let settings = self.client.worker.settings();
-        let limits = &settings.limits;
-        let unread = self.client.outbox.unread();
-        let has_begun = !self.input.is_empty() && self.wants_bytes;
-        let (waiting, patience, reason) = if unread > 0 {
-            (Waiting::Reading(unread), limits.unread_timeout, CloseReason::SlowReader)
-        } else if matches!(self.client.mode, Mode::Unauthenticated) {
-            (Waiting::Authenticating, limits.auth_timeout, CloseReason::Unauthenticated)
-        } else if has_begun {
-            // A long request may take its time, as long as it comes.
-            let at_least = Duration::from_secs(self.input.len() as u64 / SLOWEST);
-            (Waiting::Finishing, limits.request_timeout + at_least, CloseReason::SlowWriter)
-        } else {
-            self.waiting = None;
-            self.handle.patience.set(None);
-            return;
-        };
-        let since = match self.waiting {
-            Some((present, since)) if present == waiting => since,
-            _ => Instant::now(),
-        };
-        self.waiting = Some((waiting, since));
-        self.handle.patience.set(Some((since + patience, reason)));
     }
 
     /// Sends replies, as far as the socket takes them.

@@ -19,8 +19,9 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tracing::warn;
 
+use super::accepted::Accepted;
 use super::close::CloseReason;
-use super::worker::{Accepted, Workers};
+use super::worker::Workers;
 use crate::config::{Address, ListenTls};
 use crate::socket::{Socket, Stream, UnixDoor};
 use crate::upstream::tls::{TlsError, certificates, private_key};

@@ -9,6 +9,7 @@
 //! A `connection` moves bytes and knows no command; a `client` knows what its commands mean and touches
 //! no socket.
 
+mod accepted;
 mod auth;
 mod client;
 mod close;

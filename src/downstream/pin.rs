@@ -184,6 +184,10 @@ impl Pin {
         self.expected.is_empty() && !self.is_lasting()
     }
 
+    fn hears_pushes(&self) -> bool {
+        self.channels + self.patterns + self.shards > 0 || self.is_tracking
+    }
+
     fn is_lasting(&self) -> bool {
         self.transaction.is_some()
             || self.is_watching
@@ -268,6 +272,8 @@ impl Pin {
                 }
                 self.answered(slot, what, frame)
             }
+            // Redis 7.0 writes messages into the reply of an EXEC that publishes them: what is left of it comes last.
+            None if self.hears_pushes() => push,
             None => Meaning { belongs: Belongs::Nobody, database: None },
         }
     }

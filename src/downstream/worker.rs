@@ -6,8 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +19,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, interval, timeout};
 use tracing::debug;
 
+use super::accepted::Accepted;
 use super::auth::{DEFAULT_USER, Users};
 use super::client::Client;
 use super::close::CloseReason;
@@ -95,13 +94,6 @@ enum Message {
     Reload(Settings),
     /// Finish what is in flight, then end.
     Drain,
-}
-
-/// A client's socket on its way to a worker.
-#[derive(Debug)]
-pub(super) enum Accepted {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 /// What a client has been told to do by somebody else.
@@ -384,25 +376,5 @@ impl Worker {
         self.shared.metrics.client.connections.decrement(1.0);
         debug!(client = entry.id, reason = reason.label(), "client gone");
         reason
-    }
-}
-
-impl Accepted {
-    /// The socket on this thread's runtime, with its two addresses.
-    fn into_socket(self) -> io::Result<(Socket, String, String)> {
-        let (socket, peer, local) = match self {
-            Self::Tcp(tcp) => {
-                let (peer, local) = (tcp.peer_addr()?.to_string(), tcp.local_addr()?.to_string());
-                (Socket::Tcp(tokio::net::TcpStream::from_std(tcp)?), peer, local)
-            }
-            Self::Unix(unix) => {
-                let local = unix.local_addr()?;
-                let path = local.as_pathname().map_or(String::new(), |path| path.display().to_string());
-                // As Redis writes the peer of a Unix socket.
-                (Socket::Unix(tokio::net::UnixStream::from_std(unix)?), format!("{path}:0"), format!("{path}:0"))
-            }
-        };
-        socket.tune()?;
-        Ok((socket, peer, local))
     }
 }

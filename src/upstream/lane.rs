@@ -26,13 +26,14 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::Kind;
 use super::handshake::Trace;
 use super::in_flight::{About, Desync, Endings, InFlight, OnLoss, Recipient};
 use super::replies::{Item, Replies};
 use super::server::{Established, Server};
+use super::timer::Timer;
 use crate::backoff::Backoff;
 use crate::command::Command;
 use crate::outbox::{Form, Outbox};
@@ -369,35 +370,6 @@ impl Lane {
     fn wake_waiting(&self) {
         for client in self.waiting.borrow_mut().drain(..) {
             client.wake();
-        }
-    }
-}
-
-/// A timer that is touched only when it fires, when it is first needed, or when a deadline comes nearer: nearly
-/// all deadlines only ever grow.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Timer {
-    /// Ready when `next` has come; pending without a timer when there is no `next`.
-    fn poll(&mut self, next: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(sleep) = &mut self.sleep else {
-            let Some(next) = next else { return Poll::Pending };
-            self.sleep = Some(Box::pin(sleep_until(next)));
-            return self.poll(Some(next), cx);
-        };
-        // Once requests are given up, the connection's own deadline stands behind that of the next request.
-        if let Some(next) = next.filter(|next| *next < sleep.deadline()) {
-            sleep.as_mut().reset(next);
-        }
-        ready!(sleep.as_mut().poll(cx));
-        self.sleep = None;
-        match next {
-            Some(next) if next > Instant::now() => self.poll(Some(next), cx),
-            Some(_) => Poll::Ready(()),
-            None => Poll::Pending,
         }
     }
 }

@@ -17,6 +17,7 @@ mod lane;
 mod pinned;
 mod replies;
 mod server;
+mod timer;
 pub mod tls;
 
 pub use dial::Dial;

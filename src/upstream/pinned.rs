@@ -234,11 +234,12 @@ impl Pool {
         let mut backoff = Backoff::default();
         let attempts = async {
             loop {
-                // One attempt in any case: what was true a while ago may be mended, and nobody else may be trying.
+                if self.server.is_known_to_be_down(Instant::now()) {
+                    return None;
+                }
                 match self.server.connect(kind, predecessor).await {
                     Ok(established) => return Some(established),
-                    Err(error) if error.is_configuration() => return None,
-                    Err(_) if self.server.is_known_to_be_down(Instant::now()) => return None,
+                    Err(error) if error.is_configuration() || matches!(error, ConnectError::HeldOff) => return None,
                     Err(_) => sleep(backoff.next(fastrand::f64())).await,
                 }
             }

@@ -154,6 +154,10 @@ impl Server {
     /// Whether waiting for the server is useless: it has been away for longer than a request may wait, or
     /// somebody must change something first. Requests then fail at once.
     pub(super) fn is_known_to_be_down(&self, now: Instant) -> bool {
+        // Whoever has a connection knows better.
+        if self.ready_workers.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
         let state = self.state();
         state.hold_until.is_some_and(|until| until > now)
             || state.away_since.is_some_and(|since| since + self.queue_timeout < now)

@@ -44,6 +44,7 @@ fn a_long_value_that_is_cut_is_never_completed_with_something_else() {
     let (mut whole, mut closed) = (0, 0);
     for round in 0..60 {
         let mut client = Wire::connect(proxy.port());
+        assert_eq!(client.ask("STRLEN long"), format!(":{}", value.len()));
         relay.cut_after(random.usize(0..2 * value.len()), Direction::Replies, any_cut(&mut random));
         client.say(&["GET long", "PING"]);
         match client.try_frame() {

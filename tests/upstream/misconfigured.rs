@@ -57,7 +57,7 @@ fn an_untrusted_certificate_is_named() {
     let certificates = Certificates::new();
     let server = RedisServer::with().tls(&certificates).start();
     in_full_and_by_chain(|verify| {
-        let cause = "the server's certificate is not trusted (unknown issuer): set upstream.tls.ca_file";
+        let cause = "the server's certificate is not trusted (unknown issuer): upstream.tls.ca_file must hold";
         is_told(&Relay::to(&server.address()), &tls(verify, &certificates.other_ca), Configuration, cause);
     });
 }

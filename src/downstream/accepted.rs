@@ -1,0 +1,34 @@
+//! A client's socket between the thread that accepts and the one that serves.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use crate::socket::Socket;
+
+/// A client's socket on its way to a worker.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Accepted {
+    /// The socket on this thread's runtime, with its two addresses.
+    pub(super) fn into_socket(self) -> io::Result<(Socket, String, String)> {
+        let (socket, peer, local) = match self {
+            Self::Tcp(tcp) => {
+                let (peer, local) = (tcp.peer_addr()?.to_string(), tcp.local_addr()?.to_string());
+                (Socket::Tcp(tokio::net::TcpStream::from_std(tcp)?), peer, local)
+            }
+            Self::Unix(unix) => {
+                let local = unix.local_addr()?;
+                let path = local.as_pathname().map_or(String::new(), |path| path.display().to_string());
+                // As Redis writes the peer of a Unix socket.
+                (Socket::Unix(tokio::net::UnixStream::from_std(unix)?), format!("{path}:0"), format!("{path}:0"))
+            }
+        };
+        socket.tune()?;
+        Ok((socket, peer, local))
+    }
+}
