@@ -316,13 +316,14 @@ impl Lane {
         while let Some(item) = replies.next_item()? {
             match item {
                 // Not tracking, not subscribed: nothing should be pushed here. It answers nobody.
-                Item::Frame { frame: [b'>', ..], .. } => self.server.metrics.unexpected_pushes.increment(1),
-                Item::Frame { frame, is_resp3 } => {
-                    queue.answer(frame, is_resp3)?;
-                    self.has_answered.set(true);
+                Item::Frame { frame: [b'>', ..], .. } => {
+                    self.server.metrics.unexpected_pushes.increment(1);
+                    continue;
                 }
+                Item::Frame { frame, is_resp3 } => queue.answer(frame, is_resp3)?,
                 Item::Piece { bytes, is_last } => queue.answer_piece(bytes, is_last)?,
             }
+            self.has_answered.set(true);
         }
         Ok(())
     }
