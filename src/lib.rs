@@ -13,7 +13,7 @@
 //! | 2 | [`command`] | what a request is: effect, route, reply form |
 //! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
 //! | 1 | [`resp`] | bytes and frames |
-//! | 0 | [`config`], [`metrics`], [`backoff`], [`socket`] | plain values and names |
+//! | 0 | [`config`], [`metrics`], [`backoff`], [`socket`], [`wakeup`] | plain values and names |
 //!
 //! Floor 3 is kept for the session rules and the cache: pure, between what a command is and where it goes.
 //!
@@ -33,6 +33,7 @@ pub mod outbox;
 pub mod resp;
 pub mod socket;
 pub mod upstream;
+pub mod wakeup;
 
 use std::future::Future;
 use std::num::NonZero;
@@ -153,17 +154,15 @@ impl Prepared {
 
     fn settings(&self) -> Settings {
         let Config { limits, upstream, log, .. } = &self.config;
-        let closes_clients_on_loss = upstream.reconnect == Reconnect::Off;
         Settings {
             limits: limits.clone(),
             upstream: LaneLimits {
                 queue_timeout: upstream.queue_timeout,
                 reply_timeout: upstream.reply_timeout,
                 queue: limits.queue.bytes(),
-                fail_on_loss: closes_clients_on_loss,
+                fail_on_loss: upstream.reconnect == Reconnect::Off,
             },
             db: upstream.db,
-            closes_clients_on_loss,
             logs_commands: log.commands,
         }
     }

@@ -11,13 +11,14 @@
 //! It stands below `upstream`, which fills it, and `downstream`, which empties it into the client's socket.
 //! Both live on one thread: plain cells, no locks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::task::{Context, Waker};
+use std::task::Context;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::resp::{convert, encode};
+use crate::wakeup::Wakeup;
 
 /// The number of a request in its client's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,9 +55,7 @@ const IDLE_CAPACITY: usize = 4 << 10;
 pub struct Outbox {
     state: RefCell<State>,
     /// The client's task.
-    task: RefCell<Option<Waker>>,
-    /// The task is woken and has not run since.
-    is_woken: Cell<bool>,
+    task: Wakeup,
 }
 
 #[derive(Debug, Default)]
@@ -209,21 +208,12 @@ impl Outbox {
     /// Remembers the client's task; from now on a delivery wakes it. Tells whether it had been woken: something
     /// may have changed although there is nothing to write.
     pub fn register(&self, context: &Context<'_>) -> bool {
-        let was_woken = self.is_woken.replace(false);
-        let mut task = self.task.borrow_mut();
-        if !task.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            *task = Some(context.waker().clone());
-        }
-        was_woken
+        self.task.register(context)
     }
 
     /// Wakes the client's task, once until it has run.
     pub fn wake(&self) {
-        if !self.is_woken.replace(true)
-            && let Some(waker) = self.task.borrow().as_ref()
-        {
-            waker.wake_by_ref();
-        }
+        self.task.wake();
     }
 
     fn fill(&self, slot: Slot, write: impl FnOnce(&mut BytesMut)) {

@@ -14,6 +14,14 @@ pub(super) enum Accepted {
 }
 
 impl Accepted {
+    /// Takes the socket off the runtime of the thread that accepted it.
+    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+        match socket {
+            Socket::Tcp(tcp) => tcp.into_std().map(Self::Tcp),
+            Socket::Unix(unix) => unix.into_std().map(Self::Unix),
+        }
+    }
+
     /// The socket on this thread's runtime, with its two addresses.
     pub(super) fn into_socket(self) -> io::Result<(Socket, String, String)> {
         let (socket, peer, local) = match self {

@@ -175,7 +175,7 @@ impl Client {
         self.outbox.mute(false);
         {
             let mut about = self.entry.about();
-            (about.db, about.protocol, about.flags) = (self.db, self.protocol, "");
+            (about.db, about.protocol) = (self.db, self.protocol);
             about.name.clear();
         }
         self.forget_credentials();

@@ -34,11 +34,11 @@ use crate::socket::Stream;
 const READ: usize = 4 << 10;
 const READ_MOST: usize = 64 << 10;
 
-/// How often a client that has sent more than that is looked after.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Bytes read ahead of a request that must wait: a client that goes is noticed at once, unless it has sent more.
 const READ_AHEAD: usize = 64 << 10;
+
+/// How often a client that has sent more than that is looked after.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a closed client may take to close its side.
 const LINGER: Duration = Duration::from_secs(1);
@@ -149,18 +149,16 @@ impl Connection {
                 Some(request) => self.client.act(request, *now.get_or_insert_with(Instant::now)),
             };
             match outcome {
-                Outcome::Done => {}
-                Outcome::Close(reason) => self.closing = Some(reason),
                 Outcome::Wait => break,
                 Outcome::CheckOut(reason) => return Turn::CheckOut(reason),
-                Outcome::HandOver => {
-                    self.parsed = None;
-                    self.client.send_large(self.input.split_to(len).freeze());
-                    continue;
+                Outcome::HandOver => self.client.send_large(self.input.split_to(len).freeze()),
+                Outcome::Done => self.input.advance(len),
+                Outcome::Close(reason) => {
+                    self.closing = Some(reason);
+                    self.input.advance(len);
                 }
             }
             self.parsed = None;
-            self.input.advance(len);
             // The next request has its own time to be finished.
             self.waiting = self.waiting.filter(|(waiting, _)| *waiting != Waiting::Finishing);
         }

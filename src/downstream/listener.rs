@@ -83,28 +83,15 @@ impl Listener {
     /// Dropping this stops accepting; no accepted client is lost.
     pub async fn run(&self, workers: &Workers) {
         loop {
-            let accepted = match &self.kind {
-                Kind::Tcp(listener) => match listener.accept().await {
-                    Ok((socket, _)) if !workers.has_room() => {
-                        workers.turned_away(CloseReason::TooMany);
-                        turn_away(socket, workers.speaks_tls());
-                        continue;
-                    }
-                    Ok((socket, _)) => socket.into_std().map(Accepted::Tcp),
-                    Err(error) => Err(error),
+            match self.accept().await {
+                Ok(socket) if !workers.has_room() => {
+                    workers.turned_away(CloseReason::TooMany);
+                    turn_away(socket, workers.speaks_tls());
+                }
+                Ok(socket) => match Accepted::new(socket) {
+                    Ok(accepted) => workers.serve(accepted),
+                    Err(error) => warn!(cause = %error, "cannot hand on a client"),
                 },
-                Kind::Unix(door) => match door.accept().await {
-                    Ok(socket) if !workers.has_room() => {
-                        workers.turned_away(CloseReason::TooMany);
-                        turn_away(socket, workers.speaks_tls());
-                        continue;
-                    }
-                    Ok(socket) => socket.into_std().map(Accepted::Unix),
-                    Err(error) => Err(error),
-                },
-            };
-            match accepted {
-                Ok(accepted) => workers.serve(accepted),
                 Err(error) if is_about_one_client(&error) => {}
                 Err(error) => {
                     // Out of file descriptors, most likely: trying again at once would only burn the processor.
@@ -112,6 +99,13 @@ impl Listener {
                     sleep(Duration::from_millis(100)).await;
                 }
             }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Socket> {
+        match &self.kind {
+            Kind::Tcp(listener) => listener.accept().await.map(|(socket, _)| Socket::Tcp(socket)),
+            Kind::Unix(door) => door.accept().await.map(Socket::Unix),
         }
     }
 }
@@ -126,7 +120,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Says why, unless the client waits for TLS: it would take plain text for a broken handshake.
-fn turn_away(mut socket: impl AsyncWriteExt + Unpin + Send + 'static, speaks_tls: bool) {
+fn turn_away(mut socket: Socket, speaks_tls: bool) {
     tokio::spawn(async move {
         if !speaks_tls {
             let _ = socket.write_all(TOO_MANY).await;

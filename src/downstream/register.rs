@@ -43,8 +43,6 @@ pub(super) struct About {
     pub(super) user: String,
     pub(super) db: u32,
     pub(super) protocol: Protocol,
-    /// Letters of `CLIENT LIST`'s `flags`.
-    pub(super) flags: &'static str,
 }
 
 impl Default for Register {
@@ -109,10 +107,9 @@ impl Register {
         text.clear();
         let _ = write!(
             text,
-            " age={} idle={idle} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 \
+            " age={} idle={idle} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 \
              rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user={} redir=-1 resp={} lib-name=",
             entry.connected.elapsed().as_secs(),
-            if about.flags.is_empty() { "N" } else { about.flags },
             about.db,
             about.user,
             about.protocol.number(),

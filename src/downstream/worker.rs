@@ -48,8 +48,6 @@ pub struct Settings {
     pub upstream: LaneLimits,
     /// The database clients start in.
     pub db: u32,
-    /// `reconnect = "off"`.
-    pub closes_clients_on_loss: bool,
     pub logs_commands: bool,
 }
 
@@ -260,7 +258,7 @@ impl Shared {
 async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Message>) {
     let handles = Handles::default();
     let pool = Pool::new(Arc::clone(&shared.server), Arc::clone(&shared.pinned), settings.upstream.queue_timeout);
-    let on_loss: Rc<dyn Fn()> = match settings.closes_clients_on_loss {
+    let on_loss: Rc<dyn Fn()> = match settings.upstream.fail_on_loss {
         true => {
             let handles = Rc::clone(&handles);
             Rc::new(move || close_all(&handles, CloseReason::UpstreamLost))

@@ -174,8 +174,8 @@ impl InFlight {
 
     /// The connection is lost: answers what must be answered, keeps what may be sent again.
     ///
-    /// What was not wholly written, and reads, surely change nothing
-    /// when they are sent again; everything else may have run.
+    /// What was not wholly written, and reads, surely change nothing when they are sent again; everything else
+    /// may have run.
     pub(super) fn lose(&mut self, on_loss: OnLoss, now: Instant) -> Endings {
         let mut endings = Endings::default();
         let mut bytes = std::mem::take(&mut self.bytes);

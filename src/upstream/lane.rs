@@ -22,7 +22,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
@@ -39,6 +39,7 @@ use crate::command::Command;
 use crate::outbox::{Form, Outbox};
 use crate::resp::scan::ScanError;
 use crate::socket::Stream;
+use crate::wakeup::Wakeup;
 
 /// After this long without a reply that was due, the connection is thrown away.
 const STALL: Duration = Duration::from_secs(5);
@@ -53,7 +54,7 @@ pub struct LaneLimits {
     pub queue_timeout: Duration,
     pub reply_timeout: Duration,
     pub queue: usize,
-    /// `reconnect = "off"`: nothing waits for the next connection.
+    /// `reconnect = "off"`: nothing waits for the next connection, and clients are closed with it.
     pub fail_on_loss: bool,
 }
 
@@ -78,8 +79,7 @@ pub struct Lane {
     is_ready: Cell<bool>,
     /// The present connection has answered a request.
     has_answered: Cell<bool>,
-    is_woken: Cell<bool>,
-    task: RefCell<Option<Waker>>,
+    task: Wakeup,
     /// Clients that found the queue full.
     waiting: RefCell<Vec<Rc<Outbox>>>,
 }
@@ -125,8 +125,7 @@ impl Lane {
             queue: RefCell::default(),
             is_ready: Cell::new(false),
             has_answered: Cell::new(false),
-            is_woken: Cell::new(false),
-            task: RefCell::default(),
+            task: Wakeup::default(),
             waiting: RefCell::default(),
         })
     }
@@ -150,7 +149,7 @@ impl Lane {
         let about = About { effect: command.effect(), shape: command.shape() };
         queue.push(request, Recipient { outbox: outbox.clone(), slot: outbox.reserve(), form }, about, now);
         drop(queue);
-        self.wake();
+        self.task.wake();
         Admission::Accepted
     }
 
@@ -225,7 +224,7 @@ impl Lane {
     async fn expire_unsent(&self) -> Infallible {
         let mut timer = Timer::default();
         poll_fn(|cx| {
-            self.register(cx);
+            self.task.register(cx);
             loop {
                 let now = Instant::now();
                 // Somebody must change something first: nothing is worth waiting for.
@@ -255,7 +254,7 @@ impl Lane {
         let mut replies = Replies::new();
         let mut timer = Timer::default();
         poll_fn(|cx| {
-            self.register(cx);
+            self.task.register(cx);
             if let Err(error) = self.poll_write(&mut stream, cx) {
                 return Poll::Ready(Loss::of_io(error));
             }
@@ -270,7 +269,6 @@ impl Lane {
     /// Writes what is queued, as far as the socket takes it.
     fn poll_write(&self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<()> {
         let mut queue = self.queue.borrow_mut();
-        let mut has_written = false;
         while !queue.unwritten().is_empty() {
             match Pin::new(&mut *stream).poll_write(cx, queue.unwritten()) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -278,10 +276,9 @@ impl Lane {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(()),
             }
-            has_written = true;
         }
-        if has_written || matches!(stream, Stream::Tls(_)) {
-            // Only TLS holds bytes back; on a plain socket this is nothing.
+        if matches!(stream, Stream::Tls(_)) {
+            // Only TLS holds bytes back.
             match Pin::new(stream).poll_flush(cx) {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -349,23 +346,6 @@ impl Lane {
         metrics.not_executed.increment(endings.not_executed);
         metrics.unknown_outcome.increment(endings.unknown);
         metrics.resent.increment(endings.kept);
-    }
-
-    fn register(&self, cx: &Context<'_>) {
-        self.is_woken.set(false);
-        let mut task = self.task.borrow_mut();
-        if !task.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *task = Some(cx.waker().clone());
-        }
-    }
-
-    /// Wakes the task, once until it has run.
-    fn wake(&self) {
-        if !self.is_woken.replace(true)
-            && let Some(waker) = self.task.borrow().as_ref()
-        {
-            waker.wake_by_ref();
-        }
     }
 
     fn wake_waiting(&self) {

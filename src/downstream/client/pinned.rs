@@ -176,7 +176,7 @@ impl Client {
                 Fate::Queued => self.outbox.deliver(slot, b"+QUEUED\r\n", Form::AsIs),
             }
         }
-        if self.worker.settings().closes_clients_on_loss {
+        if self.worker.settings().upstream.fail_on_loss {
             return Err(CloseReason::UpstreamLost);
         }
         self.is_doomed = loss.then == AfterLoss::Doomed;
