@@ -5,7 +5,10 @@
 //! to its connection, so it runs on a pinned one: no client can touch another's state through a command we
 //! have never heard of (G1).
 
+mod catalogue;
 mod table;
+
+pub use catalogue::{Catalogue, Learned};
 
 use crate::resp::request::Request;
 
@@ -214,7 +217,7 @@ impl Commands {
 
     /// Finds out which command a request is.
     pub fn understand<'a>(&self, request: Request<'a>) -> Command<'a> {
-        Command { number: self.find(request.name()), request }
+        Command { number: self.find(request.name()), learned: None, request }
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {
@@ -251,12 +254,19 @@ pub struct Command<'a> {
     /// The bytes and arguments.
     pub request: Request<'a>,
     number: Option<usize>,
+    /// What the server has said of a command without a row.
+    learned: Option<Learned>,
 }
 
 impl<'a> Command<'a> {
     /// What the table says of it; `None` for a command without a row.
     pub fn row(&self) -> Option<&'static Row> {
         self.number.map(|number| &table::ROWS[number])
+    }
+
+    /// The same command with what the server has said of it, should the table have no row for it.
+    pub fn learned_from(self, catalogue: &Catalogue) -> Self {
+        Self { learned: catalogue.find(self.request.name()), ..self }
     }
 
     /// The row's number: an index for counters. The number of rows stands for every command without one.
@@ -271,7 +281,8 @@ impl<'a> Command<'a> {
 
     /// What it does to data. What is not known may do anything.
     pub fn effect(&self) -> Effect {
-        self.row().map_or(Effect::Write, |row| row.effect)
+        let learned = self.learned.map_or(Effect::Write, |learned| learned.effect);
+        self.row().map_or(learned, |row| row.effect)
     }
 
     /// Where it runs.
@@ -284,7 +295,7 @@ impl<'a> Command<'a> {
 
     fn own_route(&self) -> Route {
         match self.row().map(|row| row.route) {
-            None => Route::Pin(PinReason::Unknown),
+            None => self.learned.map_or(Route::Pin(PinReason::Unknown), |learned| learned.route),
             Some(Route::PinIfBlocking) if self.says("block") => Route::Pin(PinReason::Blocking),
             Some(Route::PinIfBlocking) => Route::Forward,
             Some(Route::Script) if self.request.is(1, "debug") => Route::Refuse,

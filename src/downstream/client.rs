@@ -105,7 +105,7 @@ impl Client {
 
     /// Acts on a request.
     pub(super) fn act(&mut self, request: Request<'_>, now: Instant) -> Outcome {
-        let command = self.worker.commands.understand(request);
+        let command = self.worker.understand(request);
         let decision = decide(&self.mode, &command, self.outbox.in_flight(), self.is_doomed);
         if decision == Decision::CheckIn {
             self.check_in();

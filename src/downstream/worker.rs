@@ -26,11 +26,12 @@ use super::close::CloseReason;
 use super::connection::Connection;
 use super::listener::TlsListener;
 use super::register::{About, Entry, Register};
-use crate::command::Commands;
+use crate::command::{Command, Commands};
 use crate::config::Limits;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::resp::request::Request;
 use crate::socket::{Socket, Stream};
 use crate::upstream::{LaneLimits, Pool, Server};
 
@@ -129,7 +130,7 @@ type Handles = Rc<RefCell<HashMap<u64, Rc<Handle>>>>;
 pub struct Worker {
     index: usize,
     settings: RefCell<Rc<Settings>>,
-    pub(super) commands: Commands,
+    commands: Commands,
     pub(super) dispatch: Dispatch,
     pub(super) shared: Arc<Shared>,
     handles: Handles,
@@ -319,6 +320,12 @@ impl Worker {
     /// The settings now in force.
     pub(super) fn settings(&self) -> Rc<Settings> {
         Rc::clone(&self.settings.borrow())
+    }
+
+    /// Finds out which command a request is, by our table and then by what the server has told.
+    pub(super) fn understand<'a>(&self, request: Request<'a>) -> Command<'a> {
+        let command = self.commands.understand(request);
+        if command.row().is_some() { command } else { command.learned_from(&self.dispatch.server().catalogue()) }
     }
 
     /// Wakes the clients whose pinned connection has not answered in time, and closes those that have kept

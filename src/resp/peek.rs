@@ -3,7 +3,7 @@
 use super::decimal;
 use super::scan::{Limits, Scan};
 
-/// The elements of an array or push, one by one; `None` for every other frame.
+/// The elements of an array, set or push, one by one; `None` for every other frame.
 pub fn elements(frame: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let mut rest = body(frame)?;
     Some(std::iter::from_fn(move || {
@@ -16,7 +16,20 @@ pub fn elements(frame: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
 
 /// The first element of an array or push, if it is a bulk string.
 pub fn first_word(frame: &[u8]) -> Option<&[u8]> {
-    let [b'$', rest @ ..] = body(frame)? else { return None };
+    bulk(body(frame)?)
+}
+
+/// The text of a simple or bulk string.
+pub fn word(frame: &[u8]) -> Option<&[u8]> {
+    match frame {
+        [b'+', text @ ..] => text.strip_suffix(b"\r\n"),
+        frame => bulk(frame),
+    }
+}
+
+/// The bulk string `bytes` begin with.
+fn bulk(bytes: &[u8]) -> Option<&[u8]> {
+    let [b'$', rest @ ..] = bytes else { return None };
     let end = rest.iter().position(|byte| *byte == b'\r')?;
     let len = usize::try_from(decimal(&rest[..end])?).ok()?;
     rest.get(end + 2..)?.get(..len)
@@ -39,9 +52,9 @@ pub fn is_monitor_line(frame: &[u8]) -> bool {
     is_time && words.next().is_some_and(|word| word.starts_with(b"["))
 }
 
-/// What follows the header of an array or push.
+/// What follows the header of an array, set or push.
 fn body(frame: &[u8]) -> Option<&[u8]> {
-    let [b'*' | b'>', rest @ ..] = frame else { return None };
+    let [b'*' | b'>' | b'~', rest @ ..] = frame else { return None };
     let end = rest.iter().position(|byte| *byte == b'\n')?;
     rest.get(end + 1..)
 }

@@ -5,6 +5,7 @@
 //! INFO server                                     which run of it: the `run_id`
 //! CLIENT KILL ID old                              only where a connection to this run was lost: sever it
 //! SELECT db · PING nonce                          ready
+//! COMMAND                                         once a run of the server: what it has that our table has not
 //! ```
 //!
 //! Each reply is checked before any user command may follow. `PING` is asked because everything before it
@@ -19,8 +20,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Kind;
 use super::error::ConnectError;
+use crate::command::Catalogue;
 use crate::resp::scan::{Limits, Scan, ScanError};
 use crate::resp::{decode, encode};
+
+/// More bytes than this are no reply to anything the handshake asks; `COMMAND` is answered with a tenth of it.
+const LONGEST_REPLY: usize = 4 << 20;
 
 /// What the server says of itself in `HELLO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +44,7 @@ pub(super) struct Trace {
     /// `CLIENT ID`.
     id: i64,
     /// Which run of the server: another run knows nothing of the connection. Empty where `INFO` is forbidden.
-    run_id: String,
+    pub(super) run_id: String,
 }
 
 /// What became of a predecessor.
@@ -113,14 +118,7 @@ impl Introduction<'_> {
         if decode::text(&selected) != Some(b"OK") {
             return Err(ConnectError::NotRedis("SELECT was answered with something else than OK".to_owned()));
         }
-        let pong = reply(stream, &mut buf, "PING").await?;
-        if decode::text(&pong) != Some(self.nonce.as_bytes()) {
-            return Err(ConnectError::NotRedis("PING was not answered with its own text".to_owned()));
-        }
-        // Whatever it is, it would be taken for the reply to the first request.
-        if !buf.is_empty() {
-            return Err(ConnectError::NotRedis("the server said more than the handshake asked for".to_owned()));
-        }
+        check_pong(stream, &mut buf, &self.nonce).await?;
         Ok(Introduced { identity, trace, severed })
     }
 
@@ -212,24 +210,71 @@ fn run_id(info: &decode::Frame) -> String {
     String::from_utf8_lossy(value).trim().to_owned()
 }
 
+/// Asks the server for its commands. One that does not let us ask teaches nothing.
+///
+/// # Cancel safety
+/// None: the connection must be closed.
+pub(super) async fn catalogue(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    nonce: &str,
+) -> Result<Catalogue, ConnectError> {
+    let mut requests = Vec::new();
+    encode::request(&mut requests, &[b"COMMAND"]);
+    encode::request(&mut requests, &[b"PING", nonce.as_bytes()]);
+    send(stream, &requests).await?;
+    let mut buf = BytesMut::new();
+    let frame = raw_reply(stream, &mut buf, "COMMAND").await?;
+    check_pong(stream, &mut buf, nonce).await?;
+    Ok(Catalogue::read(&frame))
+}
+
+/// The server must answer `PING` with its own text, and say nothing more: it would be taken for the reply to the
+/// first request.
+async fn check_pong(
+    stream: &mut (impl AsyncRead + Unpin),
+    buf: &mut BytesMut,
+    nonce: &str,
+) -> Result<(), ConnectError> {
+    let pong = reply(stream, buf, "PING").await?;
+    if decode::text(&pong) != Some(nonce.as_bytes()) {
+        return Err(ConnectError::NotRedis("PING was not answered with its own text".to_owned()));
+    }
+    match buf.is_empty() {
+        true => Ok(()),
+        false => Err(ConnectError::NotRedis("the server said more than the handshake asked for".to_owned())),
+    }
+}
+
 /// The next reply; an error reply to `step` becomes an error.
 pub(super) async fn reply(
     stream: &mut (impl AsyncRead + Unpin),
     buf: &mut BytesMut,
     step: &str,
 ) -> Result<decode::Frame, ConnectError> {
-    // A greeting with a thousand loaded modules is far below these.
-    let limits = Limits { bulk: 1 << 20, elements: 1 << 16, ..Limits::REPLY };
+    let frame = raw_reply(stream, buf, step).await?;
+    let decoded = decode::decode(&frame)
+        .ok_or_else(|| ConnectError::NotRedis(format!("the reply to {step} is no frame we know")))?;
+    match decode::error(&decoded) {
+        Some(text) => Err(ConnectError::of_reply(step, &text)),
+        None => Ok(decoded),
+    }
+}
+
+/// The bytes of the next reply.
+async fn raw_reply(
+    stream: &mut (impl AsyncRead + Unpin),
+    buf: &mut BytesMut,
+    step: &str,
+) -> Result<BytesMut, ConnectError> {
+    // A server with a thousand modules is far below these.
+    let limits = Limits { bulk: 1 << 20, elements: 1 << 20, ..Limits::REPLY };
     let mut scan = Scan::new();
     loop {
         if let Some(found) = scan.advance(buf, &limits).map_err(not_redis)? {
-            let frame = buf.split_to(found.len);
-            let decoded = decode::decode(&frame)
-                .ok_or_else(|| ConnectError::NotRedis(format!("the reply to {step} is no frame we know")))?;
-            return match decode::error(&decoded) {
-                Some(text) => Err(ConnectError::of_reply(step, &text)),
-                None => Ok(decoded),
-            };
+            return Ok(buf.split_to(found.len));
+        }
+        if buf.len() > LONGEST_REPLY {
+            return Err(ConnectError::NotRedis(format!("the reply to {step} is too long")));
         }
         if stream.read_buf(buf).await.map_err(ConnectError::of_io)? == 0 {
             return Err(ConnectError::Closed);

@@ -14,7 +14,8 @@ use tracing::{info, warn};
 use super::Kind;
 use super::dial::Dial;
 use super::error::ConnectError;
-use super::handshake::{Identity, Introduced, Introduction, Trace};
+use super::handshake::{self, Identity, Introduced, Introduction, Trace};
+use crate::command::Catalogue;
 use crate::metrics::UpstreamMetrics;
 use crate::socket::Stream;
 
@@ -76,6 +77,8 @@ pub struct Server {
     queue_timeout: Duration,
     handshakes: Semaphore,
     state: Mutex<State>,
+    /// The commands of the server's present run. The lock guards this one field, for a copy.
+    catalogue: Mutex<Arc<Catalogue>>,
     reloaded: Notify,
     is_stopping: AtomicBool,
     ready_workers: AtomicUsize,
@@ -92,6 +95,8 @@ struct State {
     trouble: Option<String>,
     /// No attempt before this: the failure is one of configuration.
     hold_until: Option<Instant>,
+    /// The run of the server whose commands are known.
+    learned_run: Option<String>,
 }
 
 /// A connection that is ready.
@@ -111,6 +116,7 @@ impl Server {
             // One until the first has succeeded: a wrong password is tried once, not once a worker.
             handshakes: Semaphore::new(1),
             state: Mutex::default(),
+            catalogue: Mutex::default(),
             reloaded: Notify::new(),
             is_stopping: AtomicBool::new(false),
             ready_workers: AtomicUsize::new(0),
@@ -132,6 +138,11 @@ impl Server {
     /// What the server last said of itself, if it was ever reached.
     pub fn identity(&self) -> Option<Identity> {
         self.state().identity.clone()
+    }
+
+    /// The commands the server has and our table has not, as far as it was reached.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue.lock().expect("no thread panics while it holds this lock"))
     }
 
     /// Workers whose first connection is ready; none once the proxy is stopping.
@@ -229,7 +240,7 @@ impl Server {
             password: password.as_ref(),
             name: &access.name,
             kind,
-            nonce: format!("cloakroom-{:016x}", fastrand::u64(..)),
+            nonce: nonce(),
             predecessor,
         };
         introduction.perform(stream).await
@@ -255,6 +266,13 @@ impl Server {
         if let Some(severed) = severed {
             self.metrics.severs.add(severed.label());
         }
+        // Where `INFO` is forbidden, so is `COMMAND`, most likely.
+        if !trace.run_id.is_empty() && self.state().learned_run.as_ref() != Some(&trace.run_id) {
+            let catalogue = timeout_at(deadline, handshake::catalogue(&mut stream, &nonce())).await;
+            let catalogue = catalogue.unwrap_or(Err(ConnectError::Timeout))?;
+            *self.catalogue.lock().expect("no thread panics while it holds this lock") = Arc::new(catalogue);
+            self.state().learned_run = Some(trace.run_id.clone());
+        }
         Ok((Established { stream, trace }, identity))
     }
 
@@ -272,7 +290,8 @@ impl Server {
                 if state.identity.is_none() {
                     self.handshakes.add_permits(HANDSHAKES - 1);
                 }
-                *state = State { identity: Some((*identity).clone()), ..State::default() };
+                state.identity = Some((*identity).clone());
+                (state.away_since, state.trouble, state.hold_until) = (None, None, None);
             }
             Err(error) => {
                 self.metrics.connects.add(error.label());
@@ -291,4 +310,9 @@ impl Server {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no thread panics while it holds this lock")
     }
+}
+
+/// A text nobody else's `PING` would bear.
+fn nonce() -> String {
+    format!("cloakroom-{:016x}", fastrand::u64(..))
 }
