@@ -4,6 +4,7 @@
 //! request a frame answers, whether anything is left on the connection, and what becomes of the client if
 //! the connection is lost.
 
+mod expected;
 mod loss;
 
 use std::collections::VecDeque;
@@ -15,6 +16,9 @@ use crate::command::{Command, Effect, PinReason};
 use crate::outbox::Slot;
 use crate::resp::{Protocol, peek};
 
+use expected::{Expected, Topic, What};
+
+pub(super) use expected::selected_database;
 pub(super) use loss::{AfterLoss, Fate};
 
 /// The state of a pinned connection, as its client made it.
@@ -33,52 +37,6 @@ pub(super) struct Pin {
     is_monitoring: bool,
     is_tracking: bool,
     expected: VecDeque<Expected>,
-}
-
-/// A request that waits for its reply.
-#[derive(Debug)]
-struct Expected {
-    slot: Slot,
-    effect: Effect,
-    what: What,
-    since: Instant,
-}
-
-/// What its reply will mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Plain,
-    /// It may wait for what others do.
-    Block,
-    /// Not known: it may block, too.
-    Unknown,
-    Multi,
-    Exec,
-    /// An `EXEC` sent as `DISCARD`, because a watch was lost.
-    DoomedExec,
-    Discard,
-    Watch,
-    Unwatch,
-    Select(u32),
-    /// So many confirmations to come.
-    Subscribe(usize),
-    /// Confirmations until nothing of the kind is left.
-    UnsubscribeAll(Topic),
-    Monitor,
-    TrackingOn,
-    TrackingOff,
-    /// A command that only makes the server abort the transaction; the client is told why.
-    Refused,
-    /// A `HELLO` of ours, for a client that was answered already.
-    Hello(Protocol),
-}
-
-/// What can be subscribed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Topic {
-    Channel,
-    Pattern,
-    Shard,
 }
 
 /// Where a frame belongs.
@@ -204,7 +162,7 @@ impl Pin {
         let what = match reason {
             Some(PinReason::Blocking) => What::Block,
             Some(PinReason::Unknown) => What::Unknown,
-            _ => self.what(command),
+            _ => What::of(command, self.is_doomed),
         };
         self.expected.push_back(Expected { slot, effect: command.effect(), what, since: now });
     }
@@ -222,31 +180,6 @@ impl Pin {
             what: What::Hello(protocol),
             since: now,
         });
-    }
-
-    fn what(&self, command: &Command<'_>) -> What {
-        let request = &command.request;
-        let names = request.len() - 1;
-        let unsubscribe = |topic| if names == 0 { What::UnsubscribeAll(topic) } else { What::Subscribe(names) };
-        match command.row().map(|row| row.name) {
-            Some("multi") => What::Multi,
-            // With arguments it is an error, and the transaction stays open.
-            Some("exec") if names > 0 => What::Plain,
-            Some("exec") if self.is_doomed => What::DoomedExec,
-            Some("exec") => What::Exec,
-            Some("discard") => What::Discard,
-            Some("watch") => What::Watch,
-            Some("unwatch") => What::Unwatch,
-            Some("select") => selected_database(command).map_or(What::Plain, What::Select),
-            Some("subscribe" | "psubscribe" | "ssubscribe") => What::Subscribe(names),
-            Some("unsubscribe") => unsubscribe(Topic::Channel),
-            Some("punsubscribe") => unsubscribe(Topic::Pattern),
-            Some("sunsubscribe") => unsubscribe(Topic::Shard),
-            Some("monitor") => What::Monitor,
-            Some("client") if request.is(1, "tracking") && request.is(2, "on") => What::TrackingOn,
-            Some("client") if request.is(1, "tracking") => What::TrackingOff,
-            _ => What::Plain,
-        }
     }
 
     /// A frame has come.
@@ -377,15 +310,6 @@ impl Pin {
         }
         self.expected.pop_front();
         Some(Belongs::LastPart(slot))
-    }
-}
-
-/// The database a well-formed `SELECT` names.
-pub(super) fn selected_database(command: &Command<'_>) -> Option<u32> {
-    let request = &command.request;
-    match request.len() {
-        2 => request.arg(1).and_then(crate::resp::decimal).and_then(|db| u32::try_from(db).ok()),
-        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a client is told, and what becomes of it, when the connection it holds is lost.
 
-use super::{Expected, Pin, What};
+use super::Pin;
+use super::expected::{Expected, What};
 use crate::command::Effect;
 use crate::outbox::Slot;
 

@@ -1,0 +1,90 @@
+//! What a request on a pinned connection waits for.
+
+use tokio::time::Instant;
+
+use crate::command::{Command, Effect};
+use crate::outbox::Slot;
+use crate::resp::Protocol;
+
+/// A request that waits for its reply.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) slot: Slot,
+    pub(super) effect: Effect,
+    pub(super) what: What,
+    pub(super) since: Instant,
+}
+
+/// What its reply will mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Plain,
+    /// It may wait for what others do.
+    Block,
+    /// Not known: it may block, too.
+    Unknown,
+    Multi,
+    Exec,
+    /// An `EXEC` sent as `DISCARD`, because a watch was lost.
+    DoomedExec,
+    Discard,
+    Watch,
+    Unwatch,
+    Select(u32),
+    /// So many confirmations to come.
+    Subscribe(usize),
+    /// Confirmations until nothing of the kind is left.
+    UnsubscribeAll(Topic),
+    Monitor,
+    TrackingOn,
+    TrackingOff,
+    /// A command that only makes the server abort the transaction; the client is told why.
+    Refused,
+    /// A `HELLO` of ours, for a client that was answered already.
+    Hello(Protocol),
+}
+
+/// What can be subscribed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    Channel,
+    Pattern,
+    Shard,
+}
+
+impl What {
+    /// What a command waits for; `is_doomed` says that a watched key may have changed unseen.
+    pub(super) fn of(command: &Command<'_>, is_doomed: bool) -> Self {
+        let request = &command.request;
+        let names = request.len() - 1;
+        let unsubscribe = |topic| if names == 0 { Self::UnsubscribeAll(topic) } else { Self::Subscribe(names) };
+        match command.row().map(|row| row.name) {
+            Some("multi") => Self::Multi,
+            // With arguments it is an error, and the transaction stays open.
+            Some("exec") if names > 0 => Self::Plain,
+            Some("exec") if is_doomed => Self::DoomedExec,
+            Some("exec") => Self::Exec,
+            Some("discard") => Self::Discard,
+            Some("watch") => Self::Watch,
+            Some("unwatch") => Self::Unwatch,
+            Some("select") => selected_database(command).map_or(Self::Plain, Self::Select),
+            Some("subscribe" | "psubscribe" | "ssubscribe") => Self::Subscribe(names),
+            Some("unsubscribe") => unsubscribe(Topic::Channel),
+            Some("punsubscribe") => unsubscribe(Topic::Pattern),
+            Some("sunsubscribe") => unsubscribe(Topic::Shard),
+            Some("monitor") => Self::Monitor,
+            Some("client") if request.is(1, "tracking") && request.is(2, "on") => Self::TrackingOn,
+            Some("client") if request.is(1, "tracking") => Self::TrackingOff,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// The database a well-formed `SELECT` names.
+pub(in crate::downstream) fn selected_database(command: &Command<'_>) -> Option<u32> {
+    let request = &command.request;
+    match request.len() {
+        2 => request.arg(1).and_then(crate::resp::decimal).and_then(|db| u32::try_from(db).ok()),
+        _ => None,
+    }
+}
