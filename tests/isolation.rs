@@ -19,6 +19,8 @@ mod crowd;
 mod gone;
 #[path = "isolation/state.rs"]
 mod state;
+#[path = "isolation/waiting.rs"]
+mod waiting;
 
 use std::cell::RefCell;
 
@@ -39,7 +41,8 @@ impl House {
     }
 
     fn with(lines: &[&str]) -> Self {
-        let server = RedisServer::with().config("enable-debug-command local").start();
+        let server =
+            RedisServer::with().config("enable-debug-command local").config("repl-diskless-sync-delay 0").start();
         let workers = (!lines.iter().any(|line| line.starts_with("listen.workers"))).then_some("listen.workers = 1");
         let lines: Vec<_> = workers.into_iter().chain(lines.iter().copied()).collect();
         let proxy = Proxy::with(&server, &lines);
@@ -59,6 +62,12 @@ impl House {
     /// What the server itself answers.
     fn server_says(&self, line: &str) -> String {
         String::from_utf8_lossy(&self.operator.borrow_mut().frame_of(line)).into_owned()
+    }
+
+    /// A server that follows the one behind the proxy.
+    fn replica(&self) -> RedisServer {
+        let line = format!("replicaof 127.0.0.1 {}", self.server.port());
+        RedisServer::with().config(line).config("repl-diskless-sync-delay 0").start()
     }
 
     /// Returns when so many clients wait in a blocking command, as the server sees it.

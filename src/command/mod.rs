@@ -171,10 +171,21 @@ impl Row {
         let arity = usize::from(self.arity.unsigned_abs());
         if self.arity < 0 { len >= arity } else { len == arity }
     }
+
+    /// Whether its first argument says what it is.
+    pub fn has_subcommands(&self) -> bool {
+        WITH_SUBCOMMANDS.contains(&self.name)
+    }
 }
 
 /// A request from this size on does not share a connection: the requests of others would wait until it is written.
 const LARGE: usize = 1 << 20;
+
+/// Commands whose first argument says what they are: `COMMAND` calls them containers.
+const WITH_SUBCOMMANDS: [&str; 16] = [
+    "acl", "client", "cluster", "command", "config", "function", "latency", "memory", "module", "object", "pubsub",
+    "script", "slowlog", "xgroup", "xinfo", "debug",
+];
 
 /// The longest name of a command we know.
 const LONGEST_NAME: usize = 24;
@@ -323,6 +334,18 @@ impl<'a> Command<'a> {
         self.row().is_some_and(|row| row.name == name)
     }
 
+    /// Whether its first argument says what it is.
+    pub fn has_subcommands(&self) -> bool {
+        self.row().is_some_and(Row::has_subcommands)
+    }
+
+    /// Its subcommand in lower case; empty if that is none anybody has, for it is shown to others.
+    pub fn subcommand(&self) -> String {
+        let word = self.request.arg(1).unwrap_or_default().to_ascii_lowercase();
+        let is_one = word.len() <= LONGEST_NAME && word.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'-');
+        String::from_utf8(word).ok().filter(|_| is_one).unwrap_or_default()
+    }
+
     /// Whether any argument is that word. A stream or a group may have that name too: then the client holds a
     /// connection without need, which is harmless.
     fn says(&self, option: &str) -> bool {
@@ -331,62 +354,4 @@ impl<'a> Command<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resp::request::{Limits, Parser};
-
-    fn route(line: &str) -> Route {
-        let limits = Limits { authenticated: true, arguments: 100, ..Limits::UNAUTHENTICATED };
-        let (mut parser, line) = (Parser::default(), format!("{line}\r\n"));
-        parser.advance(line.as_bytes(), &limits).expect("well formed").expect("whole");
-        Commands::default().understand(parser.request(line.as_bytes()).expect("not empty")).route()
-    }
-
-    #[test]
-    fn a_command_is_known_in_any_case() {
-        assert_eq!(route("gEt a"), Route::Forward);
-        assert_eq!(route("hello 3"), Route::Here(Local::Hello));
-    }
-
-    #[test]
-    fn what_changes_its_connection_does_not_run_on_a_shared_one() {
-        let pins = [
-            ("MULTI", PinReason::Transaction),
-            ("WATCH a", PinReason::Watch),
-            ("SSUBSCRIBE a", PinReason::Subscription),
-            ("BLPOP a 0", PinReason::Blocking),
-            ("XREAD COUNT 1 BLOCK 0 STREAMS s $", PinReason::Blocking),
-            ("MONITOR", PinReason::Monitor),
-            ("GETFOO a", PinReason::Unknown),
-            ("a.command.with.a.very.very.very.long.name", PinReason::Unknown),
-            ("READONLY", PinReason::Unknown),
-        ];
-        for (line, reason) in pins {
-            assert_eq!(route(line), Route::Pin(reason), "{line}");
-        }
-        assert_eq!(route("XREAD STREAMS s 0"), Route::Forward);
-        let named_so = "XREADGROUP GROUP streams c BLOCK 0 STREAMS s >";
-        assert_eq!(route(named_so), Route::Pin(PinReason::Blocking));
-        assert_eq!(route("SCRIPT DEBUG YES"), Route::Refuse);
-        assert_eq!(route("SCRIPT LOAD x"), Route::Forward);
-        assert_eq!(route("PSYNC ? -1"), Route::Refuse);
-    }
-
-    #[test]
-    fn every_command_is_found_under_its_name_and_no_other() {
-        let commands = Commands::default();
-        for (number, row) in Commands::rows().iter().enumerate() {
-            assert_eq!(commands.find(row.name.to_uppercase().as_bytes()), Some(number));
-            assert_eq!(commands.find(format!("{}!", row.name).as_bytes()), None);
-        }
-        assert_eq!(commands.find(b""), None);
-    }
-
-    #[test]
-    fn the_table_is_sorted_and_in_lower_case() {
-        let names: Vec<_> = Commands::rows().iter().map(|row| row.name).collect();
-        assert!(names.len() > 200);
-        assert!(names.is_sorted());
-        assert!(names.iter().all(|name| name.len() <= LONGEST_NAME && *name == name.to_lowercase()));
-    }
-}
+mod tests;

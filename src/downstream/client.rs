@@ -12,14 +12,14 @@ use tracing::info;
 use super::auth::DEFAULT_USER;
 use super::mode::{Decision, Mode, decide};
 use super::pin::selected_database;
-use super::register::Entry;
+use super::register::{Entry, View};
 use super::worker::Worker;
 use super::{CloseReason, here};
 use crate::command::{Command, PinReason};
 use crate::config;
 use crate::dispatch::{Forwarded, Track};
 use crate::outbox::Outbox;
-use crate::resp::request::{Limits, Request};
+use crate::resp::request::{Limits, Parser, Request};
 use crate::resp::{Protocol, encode};
 use crate::upstream::{NOT_EXECUTED, Pinned};
 
@@ -49,6 +49,8 @@ pub(super) struct Client {
     /// A key it watches may have changed unseen: its next `EXEC` answers null.
     is_doomed: bool,
     pub(super) replies: Replies,
+    /// What others have been shown of it.
+    view: View,
     track: Track,
     /// The number of its last command, and how often it was repeated in this turn.
     last_command: (usize, u64),
@@ -84,6 +86,7 @@ impl Client {
             mode: Mode::Open,
             is_doomed: false,
             replies: Replies::On,
+            view: View::default(),
             track: Track::default(),
             last_command: (0, 0),
             log: VecDeque::new(),
@@ -152,7 +155,7 @@ impl Client {
         Outcome::Done
     }
 
-    fn forward(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
+    pub(super) fn forward(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
         let dispatch = &self.worker.dispatch;
         match dispatch.forward(command, self.protocol, self.db, &mut self.track, &self.outbox, now) {
             Forwarded::Sent => Outcome::Done,
@@ -161,6 +164,19 @@ impl Client {
                 self.error(NOT_EXECUTED);
                 Outcome::Done
             }
+        }
+    }
+
+    /// Sends a request in place of the client's own; its reply is the client's.
+    pub(super) fn ask_server(&mut self, words: &[&[u8]]) -> Outcome {
+        let (mut bytes, mut parser) = (Vec::new(), Parser::default());
+        encode::request(&mut bytes, words);
+        let limits = Limits { authenticated: true, ..Limits::UNAUTHENTICATED };
+        let _ = parser.advance(&bytes, &limits).expect("we write it as it is read");
+        let command = self.worker.understand(parser.request(&bytes).expect("it is whole"));
+        match self.mode {
+            Mode::Pinned { .. } => self.through(&command, None, Instant::now()),
+            Mode::Unauthenticated | Mode::Open | Mode::Aborted => self.forward(&command, Instant::now()),
         }
     }
 
@@ -240,10 +256,19 @@ impl Client {
             self.count_requests();
         }
         self.last_command = (command.number(), self.last_command.1 + 1);
+        if command.has_subcommands() {
+            self.shows(command);
+        }
         if self.worker.settings().logs_commands {
             let bytes = command.request.frame().len();
             self.log.push_back(Logged { command: command.label(), bytes, asked: Instant::now() });
         }
+    }
+
+    /// Lets others see which command it runs.
+    pub(super) fn shows(&self, command: &Command<'_>) {
+        self.entry.about().subcommand = command.subcommand();
+        self.worker.shared.register.touch(&self.entry, command.number());
     }
 
     fn count_requests(&mut self) {
@@ -259,6 +284,7 @@ impl Client {
             self.worker.shared.register.touch(&self.entry, self.last_command.0);
             self.count_requests();
         }
+        self.show_view();
         while self.log.len() > self.outbox.in_flight() {
             let Some(Logged { command, bytes, asked }) = self.log.pop_front() else { return };
             let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -16,6 +16,7 @@ use crate::command::{Command, Effect, PinReason};
 use crate::outbox::Slot;
 use crate::resp::{Protocol, peek};
 
+use super::register::View;
 use expected::{Expected, Topic, What};
 
 pub(super) use expected::selected_database;
@@ -122,6 +123,19 @@ impl Pin {
         self.reason == PinReason::Database
     }
 
+    /// What others see of it.
+    pub(super) fn view(&self) -> View {
+        View {
+            is_blocked: self.expected.iter().any(|expected| expected.what == What::Block),
+            is_monitoring: self.is_monitoring,
+            is_tracking: self.is_tracking,
+            queued: self.transaction.as_ref().map(Vec::len),
+            channels: self.channels,
+            patterns: self.patterns,
+            shards: self.shards,
+        }
+    }
+
     /// Whether what the client waits for is up to others: it would wait for ever.
     pub(super) fn waits_for_others(&self) -> bool {
         match self.expected.front() {
@@ -174,12 +188,16 @@ impl Pin {
 
     /// A `HELLO` of ours is about to be sent: the client is answered here.
     pub(super) fn sent_hello(&mut self, protocol: Protocol, now: Instant) {
-        self.expected.push_back(Expected {
-            slot: Slot::NONE,
-            effect: Effect::Read,
-            what: What::Hello(protocol),
-            since: now,
-        });
+        self.sent_ours(What::Hello(protocol), now);
+    }
+
+    /// A request of ours that changes nothing is about to be sent.
+    pub(super) fn sent_ping(&mut self, now: Instant) {
+        self.sent_ours(What::Ours, now);
+    }
+
+    fn sent_ours(&mut self, what: What, now: Instant) {
+        self.expected.push_back(Expected { slot: Slot::NONE, effect: Effect::Read, what, since: now });
     }
 
     /// A frame has come.
@@ -244,6 +262,7 @@ impl Pin {
                 self.protocol = protocol;
                 meaning.belongs = Belongs::Us;
             }
+            What::Ours => meaning.belongs = Belongs::Us,
             What::DoomedExec if is_ok => {
                 meaning.belongs = Belongs::NullInstead(slot);
                 self.end_transaction();

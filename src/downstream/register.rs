@@ -1,7 +1,7 @@
 //! Every connected client, as `CLIENT LIST` shows it.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -31,7 +31,17 @@ pub(super) struct Entry {
     last_active: AtomicU64,
     /// The number of its last command.
     last_command: AtomicUsize,
+    blocking: Blocking,
     about: Mutex<About>,
+}
+
+/// The connection a client blocks on, for whoever wants to unblock it.
+#[derive(Debug, Default)]
+struct Blocking {
+    /// Its number on the server; 0 once the client has given it up.
+    connection: AtomicI64,
+    /// Somebody has asked the server to unblock it, and the server may not have done so yet.
+    is_disturbed: AtomicBool,
 }
 
 /// What changes seldom. The lock guards these fields for a few lines, never across an `await`.
@@ -43,6 +53,41 @@ pub(super) struct About {
     pub(super) user: String,
     pub(super) db: u32,
     pub(super) protocol: Protocol,
+    /// Of the last command, if it has one.
+    pub(super) subcommand: String,
+    pub(super) view: View,
+}
+
+/// What a client's own connection to the server shows of it; nothing while it holds none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct View {
+    pub(super) is_blocked: bool,
+    pub(super) is_monitoring: bool,
+    pub(super) is_tracking: bool,
+    /// Commands since `MULTI`.
+    pub(super) queued: Option<usize>,
+    pub(super) channels: u64,
+    pub(super) patterns: u64,
+    pub(super) shards: u64,
+}
+
+impl View {
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.channels + self.patterns + self.shards > 0
+    }
+
+    /// As Redis writes them.
+    fn flags(&self) -> String {
+        let flags = [
+            (self.is_monitoring, 'O'),
+            (self.is_subscribed(), 'P'),
+            (self.queued.is_some(), 'x'),
+            (self.is_blocked, 'b'),
+            (self.is_tracking, 't'),
+        ];
+        let set: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
+        if set.is_empty() { "N".to_owned() } else { set }
+    }
 }
 
 impl Default for Register {
@@ -72,6 +117,7 @@ impl Register {
             connected: Instant::now(),
             last_active: AtomicU64::new(self.now()),
             last_command: AtomicUsize::new(Commands::rows().len()),
+            blocking: Blocking::default(),
             about: Mutex::new(about),
         });
         self.entries.insert(id, Arc::clone(&entry));
@@ -80,6 +126,11 @@ impl Register {
 
     pub(super) fn remove(&self, id: u64) {
         self.entries.remove(&id);
+    }
+
+    /// The client of that number.
+    pub(super) fn find(&self, id: u64) -> Option<Arc<Entry>> {
+        self.entries.get(&id).map(|entry| Arc::clone(&entry))
     }
 
     /// Every client, oldest first.
@@ -99,7 +150,15 @@ impl Register {
     pub(super) fn line(&self, entry: &Entry, out: &mut Vec<u8>) {
         let about = entry.about().clone();
         let idle = self.now().saturating_sub(entry.last_active.load(Ordering::Relaxed)) / 1000;
-        let command = Commands::rows().get(entry.last_command.load(Ordering::Relaxed)).map_or("NULL", |row| row.name);
+        let row = Commands::rows().get(entry.last_command.load(Ordering::Relaxed));
+        let command = match row {
+            Some(row) if row.has_subcommands() && !about.subcommand.is_empty() => {
+                format!("{}|{}", row.name, about.subcommand)
+            }
+            Some(row) => row.name.to_owned(),
+            None => "NULL".to_owned(),
+        };
+        let View { channels, patterns, shards, queued, .. } = about.view;
         let mut text = String::new();
         let _ = write!(text, "id={} addr={} laddr={} fd=-1 name=", entry.id, entry.peer, entry.local);
         out.extend_from_slice(text.as_bytes());
@@ -107,11 +166,15 @@ impl Register {
         text.clear();
         let _ = write!(
             text,
-            " age={} idle={idle} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 \
-             rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user={} redir=-1 resp={} lib-name=",
+            " age={} idle={idle} flags={} db={} sub={channels} psub={patterns} ssub={shards} multi={} qbuf=0 qbuf-free=0 \
+             argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user={} redir={} \
+             resp={} lib-name=",
             entry.connected.elapsed().as_secs(),
+            about.view.flags(),
             about.db,
+            queued.map_or("-1".to_owned(), |queued| queued.to_string()),
             about.user,
+            if about.view.is_tracking { 0 } else { -1 },
             about.protocol.number(),
         );
         out.extend_from_slice(text.as_bytes());
@@ -129,5 +192,25 @@ impl Register {
 impl Entry {
     pub(super) fn about(&self) -> MutexGuard<'_, About> {
         self.about.lock().expect("no thread panics while it holds this lock")
+    }
+
+    /// The client blocks on the connection the server knows by this number.
+    pub(super) fn blocks_on(&self, connection: i64) {
+        self.blocking.connection.store(connection, Ordering::SeqCst);
+    }
+
+    /// The client gives its connection up. Tells whether somebody may still have the server unblock it: then nobody
+    /// else may ever block on it.
+    pub(super) fn blocks_no_more(&self) -> bool {
+        self.blocking.connection.store(0, Ordering::SeqCst);
+        self.blocking.is_disturbed.swap(false, Ordering::SeqCst)
+    }
+
+    /// The connection the client blocks on, to unblock it. That is noted before it is looked up: either the number
+    /// is not seen any more, or the client sees that its connection is not to be trusted with another's commands.
+    pub(super) fn disturb(&self) -> Option<i64> {
+        self.blocking.is_disturbed.store(true, Ordering::SeqCst);
+        let connection = self.blocking.connection.load(Ordering::SeqCst);
+        (connection != 0).then_some(connection)
     }
 }

@@ -42,7 +42,7 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trace {
     /// `CLIENT ID`.
-    id: i64,
+    pub(super) id: i64,
     /// Which run of the server: another run knows nothing of the connection. Empty where `INFO` is forbidden.
     pub(super) run_id: String,
 }

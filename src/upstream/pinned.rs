@@ -87,6 +87,11 @@ impl Pinned {
         self.kind
     }
 
+    /// Its number on the server (`CLIENT ID`).
+    pub fn number(&self) -> i64 {
+        self.trace.id
+    }
+
     /// Queues a request.
     pub fn send(&mut self, request: &[u8]) {
         // Nothing overtakes a large request, whoever may ask for it.

@@ -183,6 +183,11 @@ pub const CASES: &[Case] = &[
             CLIENT KILL ID 99999999 SKIPME maybe
             CLIENT KILL ID 99999999 SKIPME yes
             CLIENT UNBLOCK
+            CLIENT UNBLOCK 99999999
+            CLIENT UNBLOCK -1 ERROR
+            CLIENT UNBLOCK x
+            CLIENT UNBLOCK x FOO
+            CLIENT UNBLOCK 1 ERROR TIMEOUT
             CLIENT UNPAUSE
             CLIENT PAUSE
             CLIENT PAUSE x

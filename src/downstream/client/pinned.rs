@@ -8,6 +8,7 @@ use crate::command::{Command, PinReason};
 use crate::downstream::close::CloseReason;
 use crate::downstream::mode::{IN_TRANSACTION, Mode};
 use crate::downstream::pin::{AfterLoss, Belongs, Fate, Pin};
+use crate::downstream::register::View;
 use crate::outbox::Form;
 use crate::resp::{Protocol, encode};
 use crate::upstream::{Item, NOT_EXECUTED, Pinned, UNKNOWN_OUTCOME};
@@ -25,6 +26,12 @@ impl Client {
             self.worker.shared.metrics.upstream.pins.add(reason.label());
         }
         let is_large = reason == Some(PinReason::Large) && pin.is_clear();
+        if waits_for_writes(command) && !pin.may_be_in_transaction() {
+            // It waits for what its connection has written, and the client wrote on others. A connection that has run
+            // anything since waits for all of that.
+            conn.send(b"*1\r\n$4\r\nPING\r\n");
+            pin.sent_ping(now);
+        }
         if pin.is_doomed() && command.is("exec") && command.request.len() == 1 {
             conn.send(b"*1\r\n$7\r\nDISCARD\r\n");
         } else if !is_large {
@@ -92,7 +99,23 @@ impl Client {
     pub(in crate::downstream) fn check_in(&mut self) {
         if let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) {
             self.is_doomed = pin.is_doomed();
-            self.worker.dispatch.check_in(conn);
+            // The word to unblock this client must not reach another.
+            if !self.entry.blocks_no_more() {
+                self.worker.dispatch.check_in(conn);
+            }
+        }
+    }
+
+    /// Shows others what it does on the connection it holds.
+    pub(in crate::downstream) fn show_view(&mut self) {
+        let (view, connection) = match &self.mode {
+            Mode::Pinned { conn, pin } => (pin.view(), conn.number()),
+            Mode::Unauthenticated | Mode::Open | Mode::Aborted => (View::default(), 0),
+        };
+        if view != self.view {
+            self.entry.blocks_on(if view.is_blocked { connection } else { 0 });
+            self.entry.about().view = view;
+            self.view = view;
         }
     }
 
@@ -187,4 +210,9 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Whether a command waits until the replicas, or the disk, have what its connection has written.
+fn waits_for_writes(command: &Command<'_>) -> bool {
+    ["wait", "waitaof"].iter().any(|name| command.request.is(0, name))
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use super::{BAD_NAME, is_valid_name, quoting, wrong_arity};
 use crate::command::Command;
-use crate::downstream::client::{Client, Replies};
+use crate::downstream::client::{Client, Outcome, Replies};
 use crate::downstream::register::Entry;
 use crate::resp::request::Request;
 use crate::resp::{decimal, encode};
 
 const SYNTAX: &str = "ERR syntax error";
 
-pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
+pub(super) fn answer(client: &mut Client, command: &Command<'_>) -> Outcome {
     let request = &command.request;
     let subcommand = request.arg(1).unwrap_or_default().to_ascii_lowercase();
-    let arity_ok = |lens: std::ops::RangeInclusive<usize>| lens.contains(&request.len());
+    // It is in the list it asks for, with what it asks.
+    client.shows(command);
     match (subcommand.as_slice(), request.len()) {
         (b"id", 2) => {
             let id = i64::try_from(client.entry.id).unwrap_or(i64::MAX);
@@ -42,9 +43,12 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
             false => client.error(SYNTAX),
         },
         (b"reply", 3) => reply(client, request),
-        (b"unblock", _) if arity_ok(3..=4) => {
-            client.error("ERR CLIENT UNBLOCK does not pass through a proxy");
-        }
+        (b"unblock", 3..=4) => return unblock(client, request),
+        (b"unblock", 5..) => client.error(quoting(
+            "ERR unknown subcommand or wrong number of arguments for '",
+            request.arg(1).unwrap_or_default(),
+            "'. Try CLIENT HELP.",
+        )),
         // Only one with REDIRECT comes here: no client of the proxy has that number on the server.
         (b"tracking", _) => client.error("ERR The client ID you want redirect to does not exist"),
         (b"help", 2) => client.say(|out, _| {
@@ -64,6 +68,7 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
             client.error(quoting("ERR unknown subcommand '", subcommand, "'. Try CLIENT HELP."));
         }
     }
+    Outcome::Done
 }
 
 fn set_name(client: &mut Client, request: &Request<'_>) {
@@ -96,9 +101,8 @@ fn list(client: &mut Client, request: &Request<'_>) {
         all
     } else if request.is(2, "type") && request.len() == 4 {
         let kind = request.arg(3).unwrap_or_default();
-        match is_normal_type(kind) {
-            Some(true) => all,
-            Some(false) => Vec::new(),
+        match Kind::named(kind) {
+            Some(kind) => all.into_iter().filter(|entry| kind.is_of(entry)).collect(),
             None => return client.error(quoting("ERR Unknown client type '", kind, "'")),
         }
     } else if request.is(2, "id") && request.len() > 3 {
@@ -154,8 +158,8 @@ fn kill(client: &mut Client, request: &Request<'_>) {
         } else if request.is(index, "user") {
             Box::new(move |entry| entry.about().user.as_bytes() == value)
         } else if request.is(index, "type") {
-            match is_normal_type(value) {
-                Some(is_normal) => Box::new(move |_| is_normal),
+            match Kind::named(value) {
+                Some(kind) => Box::new(move |entry| kind.is_of(entry)),
                 None => return client.error(quoting("ERR Unknown client type '", value, "'")),
             }
         } else if request.is(index, "skipme") && (request.is(index + 1, "yes") || request.is(index + 1, "no")) {
@@ -170,6 +174,25 @@ fn kill(client: &mut Client, request: &Request<'_>) {
     chosen.iter().for_each(|entry| client.worker.shared.close(entry));
     let count = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
     client.say(|out, _| encode::integer(out, count));
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`: the server is asked the same of the connection that client blocks on.
+fn unblock(client: &mut Client, request: &Request<'_>) -> Outcome {
+    let how = request.arg(3).unwrap_or(b"timeout");
+    if !(how.eq_ignore_ascii_case(b"timeout") || how.eq_ignore_ascii_case(b"error")) {
+        client.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+        return Outcome::Done;
+    }
+    let Some(id) = request.arg(2).and_then(decimal) else {
+        client.error("ERR value is not an integer or out of range");
+        return Outcome::Done;
+    };
+    let blocked = u64::try_from(id).ok().and_then(|id| client.worker.shared.register.find(id));
+    let Some(connection) = blocked.and_then(|entry| entry.disturb()) else {
+        client.say(|out, _| encode::integer(out, 0));
+        return Outcome::Done;
+    };
+    client.ask_server(&[b"CLIENT", b"UNBLOCK", connection.to_string().as_bytes(), how])
 }
 
 fn reply(client: &mut Client, request: &Request<'_>) {
@@ -189,13 +212,32 @@ fn reply(client: &mut Client, request: &Request<'_>) {
     }
 }
 
-/// Whether a client type is the one all clients have here: neither replicas nor masters connect, and subscribers
-/// are shown as normal clients. `None` is no type.
-fn is_normal_type(text: &[u8]) -> Option<bool> {
-    match text.to_ascii_lowercase().as_slice() {
-        b"normal" => Some(true),
-        b"pubsub" | b"replica" | b"slave" | b"master" => Some(false),
-        _ => None,
+/// A type of clients.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Normal,
+    Subscriber,
+    /// Replicas and masters do not connect here.
+    Replication,
+}
+
+impl Kind {
+    fn named(text: &[u8]) -> Option<Self> {
+        match text.to_ascii_lowercase().as_slice() {
+            b"normal" => Some(Self::Normal),
+            b"pubsub" => Some(Self::Subscriber),
+            b"replica" | b"slave" | b"master" => Some(Self::Replication),
+            _ => None,
+        }
+    }
+
+    fn is_of(self, entry: &Entry) -> bool {
+        let is_subscribed = entry.about().view.is_subscribed();
+        match self {
+            Self::Normal => !is_subscribed,
+            Self::Subscriber => is_subscribed,
+            Self::Replication => false,
+        }
     }
 }
 
@@ -215,7 +257,7 @@ const HELP: &[&str] = &[
     "    Return information about the current client connection.",
     "KILL <ip:port> | <option> <value> [<option> <value> [...]]",
     "    Kill connections of the proxy by address, ID, ADDR, LADDR, USER, TYPE, SKIPME.",
-    "LIST [TYPE NORMAL] [ID <client-id> ...]",
+    "LIST [TYPE (NORMAL|PUBSUB)] [ID <client-id> ...]",
     "    Return information about the proxy's client connections.",
     "NO-EVICT (ON|OFF)",
     "    Accepted; clients are not evicted here.",
@@ -229,6 +271,8 @@ const HELP: &[&str] = &[
     "    Assign the name <name> to the current connection.",
     "TRACKING (ON|OFF) [...]",
     "    Control server assisted client side caching, on a connection of the client's own.",
+    "UNBLOCK <client-id> [TIMEOUT|ERROR]",
+    "    Unblock a client of the proxy.",
     "UNPAUSE",
     "    Stop the server's pause.",
 ];

@@ -32,7 +32,7 @@ pub(super) fn answer(client: &mut Client, local: Local, command: &Command<'_>) -
         Local::Echo => client.say(|out, _| encode::bulk(out, request.arg(1).unwrap_or_default())),
         Local::Auth => auth(client, command),
         Local::Hello => hello::answer(client, command),
-        Local::Client => client::answer(client, command),
+        Local::Client => return client::answer(client, command),
         Local::Select => return select(client, command),
         Local::Reset => {
             client.reset();

@@ -42,6 +42,8 @@ pub(super) enum What {
     Refused,
     /// A `HELLO` of ours, for a client that was answered already.
     Hello(Protocol),
+    /// A request of ours that changes nothing.
+    Ours,
 }
 
 /// What can be subscribed to.

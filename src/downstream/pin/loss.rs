@@ -98,6 +98,7 @@ fn fate(expected: &Expected, is_in_transaction: &mut bool, watches: &mut bool) -
         | What::Monitor
         | What::TrackingOn
         | What::TrackingOff
-        | What::Hello(_) => Fate::NotExecuted,
+        | What::Hello(_)
+        | What::Ours => Fate::NotExecuted,
     }
 }
