@@ -204,7 +204,12 @@ pub async fn run(
     let port = Port::bind(&config.metrics.address)
         .await
         .with_context(|| format!("metrics.address: cannot listen on {}", config.metrics.address))?;
-    let server = Server::new(prepared.access.clone(), config.upstream.queue_timeout, metrics.upstream.clone());
+    let server = Server::new(
+        prepared.access.clone(),
+        config.upstream.db,
+        config.upstream.queue_timeout,
+        metrics.upstream.clone(),
+    );
     let door = prepared.door.clone();
     let workers = Workers::start(count, &prepared.settings(), Arc::clone(&server), door, metrics)?;
     let admin_address =

@@ -92,8 +92,21 @@ pub struct Labels {
 }
 
 /// How an attempt to connect may end.
-const CONNECT_RESULTS: [&str; 12] =
-    ["ok", "held_off", "io", "timeout", "closed", "loading", "replica", "refused", "auth", "tls", "not_redis", "file"];
+const CONNECT_RESULTS: [&str; 13] = [
+    "ok",
+    "held_off",
+    "io",
+    "timeout",
+    "closed",
+    "loading",
+    "replica",
+    "refused",
+    "auth",
+    "tls",
+    "not_redis",
+    "database",
+    "file",
+];
 
 /// What becomes of a lost connection on the server.
 const SEVER_RESULTS: [&str; 3] = ["killed", "gone", "denied"];

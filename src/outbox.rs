@@ -152,6 +152,16 @@ impl Outbox {
         self.wake();
     }
 
+    /// The reply to the oldest request is sent whatever `CLIENT REPLY` has said: it is a push, to Redis.
+    pub fn unmute(&self, slot: Slot) {
+        let mut state = self.state.borrow_mut();
+        if slot.0 == state.first
+            && let Some(Reply::Waiting { is_muted }) = state.slots.front_mut()
+        {
+            *is_muted = false;
+        }
+    }
+
     /// Bytes nobody asked for: a push, a message of a subscription.
     pub fn push(&self, frame: &[u8]) {
         self.state.borrow_mut().append(|out| out.extend_from_slice(frame));

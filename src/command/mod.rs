@@ -32,7 +32,7 @@ pub enum Route {
     Pin(PinReason),
     /// On a connection of the client's own if it says `BLOCK`.
     PinIfBlocking,
-    /// `SCRIPT`: shared, but for `SCRIPT DEBUG`, which would put its connection under a debugger.
+    /// `SCRIPT`: shared, but for `SCRIPT DEBUG YES`, which would put its connection under a debugger.
     Script,
     /// It would turn the connection into a replica's stream, which is no series of replies.
     Refuse,
@@ -309,7 +309,7 @@ impl<'a> Command<'a> {
             None => self.learned.map_or(Route::Pin(PinReason::Unknown), |learned| learned.route),
             Some(Route::PinIfBlocking) if self.says("block") => Route::Pin(PinReason::Blocking),
             Some(Route::PinIfBlocking) => Route::Forward,
-            Some(Route::Script) if self.request.is(1, "debug") => Route::Refuse,
+            Some(Route::Script) if self.starts_debugger() => Route::Refuse,
             Some(Route::Script) => Route::Forward,
             Some(route) => route,
         }
@@ -327,6 +327,16 @@ impl<'a> Command<'a> {
     /// What its reply can begin with.
     pub fn shape(&self) -> Shape {
         self.row().map_or(Shape::Any, |row| row.shape)
+    }
+
+    /// Whether it has as many arguments as the server takes. What is not known may have any number.
+    pub fn has_its_arity(&self) -> bool {
+        self.row().is_none_or(|row| row.fits(self.request.len()))
+    }
+
+    /// `SCRIPT DEBUG YES` or `SYNC`; with anything else the server only answers.
+    fn starts_debugger(&self) -> bool {
+        self.request.is(1, "debug") && (self.request.is(2, "yes") || self.request.is(2, "sync"))
     }
 
     /// Whether it is the command of that name, in lower case.

@@ -130,16 +130,16 @@ impl Client {
             Decision::CheckOut(reason) => return Outcome::CheckOut(reason),
             Decision::CheckIn => unreachable!("act gives the connection back before it carries out"),
             Decision::Forward => return self.forward(command, now),
+            Decision::Through(Some(PinReason::Tracking)) => return self.track(command, now),
             Decision::Through(reason) => return self.through(command, reason, now),
+            Decision::ThroughBlank => {
+                let words: Vec<_> = std::iter::once(command.request.name())
+                    .chain(command.request.args_from(1).map(|_| &b"-"[..]))
+                    .collect();
+                return self.ask_server(&words, None);
+            }
             Decision::Refuse(text) => self.error(text),
             Decision::RefuseInTransaction => self.refuse_in_transaction(now),
-            Decision::RefuseWhileSubscribed => {
-                let name = here::full_name(command);
-                self.error(format!(
-                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-                     this context"
-                ));
-            }
             Decision::Queued => self.say(|out, _| encode::simple(out, "QUEUED")),
             Decision::Abort => {
                 self.mode = Mode::Open;
@@ -167,15 +167,16 @@ impl Client {
         }
     }
 
-    /// Sends a request in place of the client's own; its reply is the client's.
-    pub(super) fn ask_server(&mut self, words: &[&[u8]]) -> Outcome {
+    /// Sends a request in place of the client's own; its reply is the client's. `reason` is for the connection it
+    /// holds.
+    pub(super) fn ask_server(&mut self, words: &[&[u8]], reason: Option<PinReason>) -> Outcome {
         let (mut bytes, mut parser) = (Vec::new(), Parser::default());
         encode::request(&mut bytes, words);
         let limits = Limits { authenticated: true, ..Limits::UNAUTHENTICATED };
         let _ = parser.advance(&bytes, &limits).expect("we write it as it is read");
         let command = self.worker.understand(parser.request(&bytes).expect("it is whole"));
         match self.mode {
-            Mode::Pinned { .. } => self.through(&command, None, Instant::now()),
+            Mode::Pinned { .. } => self.through(&command, reason, Instant::now()),
             Mode::Unauthenticated | Mode::Open | Mode::Aborted => self.forward(&command, Instant::now()),
         }
     }
@@ -228,7 +229,13 @@ impl Client {
         selected_database(command).filter(|db| self.worker.dispatch.knows_database(*db))
     }
 
-    fn begin_reply(&mut self) {
+    /// A request without a word is over: it used up what `CLIENT REPLY SKIP` had said.
+    pub(super) fn skip_empty(&mut self) {
+        self.begin_reply();
+        self.end_reply();
+    }
+
+    pub(super) fn begin_reply(&mut self) {
         if self.replies == Replies::SkipNext {
             self.replies = Replies::Skip;
         }

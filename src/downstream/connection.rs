@@ -145,7 +145,10 @@ impl Connection {
             self.parsed = Some(len);
             let outcome = match self.parser.request(&self.input) {
                 // An empty line: Redis does not answer it.
-                None => Outcome::Done,
+                None => {
+                    self.client.skip_empty();
+                    Outcome::Done
+                }
                 Some(request) => self.client.act(request, *now.get_or_insert_with(Instant::now)),
             };
             match outcome {
@@ -195,6 +198,7 @@ impl Connection {
                 CloseReason::OtherProtocol
             }
             error => {
+                self.client.begin_reply();
                 self.client.error(error.text());
                 CloseReason::Protocol
             }

@@ -29,6 +29,8 @@ pub(super) enum Decision {
     CheckOut(PinReason),
     /// On the connection it holds.
     Through(Option<PinReason>),
+    /// The same without its arguments, which the server refuses unread: they may hold a password.
+    ThroughBlank,
     /// It holds a connection it does not need any more: give it back, decide again.
     CheckIn,
     /// Not before what is in flight is answered.
@@ -37,8 +39,6 @@ pub(super) enum Decision {
     Refuse(&'static str),
     /// The same in a transaction, whose `EXEC` must then answer `EXECABORT`.
     RefuseInTransaction,
-    /// As Redis refuses what has nothing to do with subscriptions.
-    RefuseWhileSubscribed,
     /// As Redis answers in a transaction.
     Queued,
     /// The transaction was not executed: `EXECABORT`.
@@ -53,6 +53,7 @@ pub(super) enum Decision {
 pub(super) const NOAUTH: &str = "NOAUTH Authentication required.";
 
 const REPLICATION: &str = "ERR a replica's stream does not pass through a proxy; connect to the server itself";
+const DEBUGGER: &str = "ERR a debugger does not pass through a proxy; connect to the server itself";
 
 /// What would leave something on a connection, or concern one that is not the client's own.
 pub(super) const IN_TRANSACTION: &str = "ERR not allowed in a transaction through a proxy";
@@ -71,14 +72,14 @@ pub(super) fn decide<P>(mode: &Mode<P>, command: &Command<'_>, in_flight: usize,
         },
         Mode::Open => open(route, command, in_flight, is_doomed),
         Mode::Aborted => aborted(route, command),
-        Mode::Pinned { pin, .. } => pinned(pin, route),
+        Mode::Pinned { pin, .. } => pinned(pin, route, command),
     }
 }
 
 fn open(route: Route, command: &Command<'_>, in_flight: usize, is_doomed: bool) -> Decision {
     match route {
         Route::Here(local) => Decision::Here(local),
-        Route::Refuse => Decision::Refuse(REPLICATION),
+        Route::Refuse => refuse(command),
         Route::Pin(_) if in_flight > 0 => Decision::Wait,
         Route::Pin(reason) => Decision::CheckOut(reason),
         Route::Forward if is_doomed && command.is("unwatch") => Decision::Unwatch,
@@ -89,7 +90,7 @@ fn open(route: Route, command: &Command<'_>, in_flight: usize, is_doomed: bool) 
 fn aborted(route: Route, command: &Command<'_>) -> Decision {
     match route {
         Route::Here(local @ (Local::Quit | Local::Reset)) => Decision::Here(local),
-        Route::Refuse => Decision::Refuse(REPLICATION),
+        Route::Refuse => refuse(command),
         _ if command.is("exec") => Decision::Abort,
         _ if command.is("discard") => Decision::Discard,
         Route::Here(Local::Auth | Local::Hello | Local::Client) => Decision::Refuse(IN_TRANSACTION),
@@ -99,24 +100,26 @@ fn aborted(route: Route, command: &Command<'_>) -> Decision {
     }
 }
 
-fn pinned(pin: &Pin, route: Route) -> Decision {
+fn pinned(pin: &Pin, route: Route, command: &Command<'_>) -> Decision {
     let is_idle = pin.in_flight() == 0;
     if pin.is_in_transaction() && is_idle {
-        return in_transaction(route);
+        return in_transaction(route, command);
     }
     match route {
         Route::Here(local @ (Local::Quit | Local::Reset)) if is_idle => Decision::Here(local),
         Route::Here(_) if !is_idle => Decision::Wait,
         Route::Here(Local::Select) if pin.asks_for_database() => Decision::Through(None),
         Route::Here(_) if pin.is_clear() => Decision::CheckIn,
-        Route::Here(Local::Ping | Local::Select) => Decision::Through(None),
-        Route::Here(_) if pin.is_subscribed_in_resp2() => Decision::RefuseWhileSubscribed,
+        Route::Here(Local::Ping | Local::Echo | Local::Select) => Decision::Through(None),
+        // The server refuses it, whatever it is, before it runs.
+        Route::Here(Local::Auth | Local::Hello) if pin.is_subscribed_in_resp2() => Decision::ThroughBlank,
+        Route::Here(_) if pin.is_subscribed_in_resp2() => Decision::Through(None),
         // Its connection is the client's own, but not its name, its password or the view of other clients.
         Route::Here(local) => Decision::Here(local),
-        Route::Refuse => Decision::Refuse(REPLICATION),
+        Route::Refuse => refuse(command),
         _ if pin.is_exclusive() => Decision::Wait,
         // What the replies will say decides whether this one may be sent.
-        _ if pin.may_be_in_transaction() && leaves_something(route) => Decision::Wait,
+        _ if pin.may_be_in_transaction() && leaves_something(route, command) => Decision::Wait,
         Route::Pin(reason) => Decision::Through(Some(reason)),
         Route::Forward | Route::PinIfBlocking | Route::Script if pin.is_clear() => Decision::CheckIn,
         Route::Forward | Route::PinIfBlocking | Route::Script => Decision::Through(None),
@@ -124,31 +127,39 @@ fn pinned(pin: &Pin, route: Route) -> Decision {
 }
 
 /// Between `MULTI` and `EXEC`, everything before it answered.
-fn in_transaction(route: Route) -> Decision {
+fn in_transaction(route: Route, command: &Command<'_>) -> Decision {
     match route {
+        // The server refuses it, and with it the transaction.
+        _ if !command.has_its_arity() => Decision::Through(None),
         Route::Here(local @ (Local::Quit | Local::Reset)) => Decision::Here(local),
         Route::Here(Local::Ping | Local::Echo | Local::Select) => Decision::Through(None),
         // It would be answered for a connection that is not the client's.
         Route::Here(Local::Auth | Local::Hello | Local::Client) | Route::Refuse => Decision::RefuseInTransaction,
-        Route::Pin(_) if leaves_something(route) => Decision::RefuseInTransaction,
+        Route::Pin(_) if leaves_something(route, command) => Decision::RefuseInTransaction,
         // `MULTI` and `WATCH` are for the server to refuse.
         Route::Pin(_) | Route::Forward | Route::PinIfBlocking | Route::Script => Decision::Through(None),
     }
 }
 
 /// Whether a command, run by `EXEC`, would leave something on its connection that no reply tells of.
-fn leaves_something(route: Route) -> bool {
-    matches!(route, Route::Pin(PinReason::Subscription | PinReason::Monitor | PinReason::Tracking))
+fn leaves_something(route: Route, command: &Command<'_>) -> bool {
+    match route {
+        Route::Pin(PinReason::Subscription | PinReason::Monitor) => true,
+        // `CLIENT CACHING` is over with the next command.
+        Route::Pin(PinReason::Tracking) => command.request.is(1, "tracking"),
+        _ => false,
+    }
+}
+
+/// In the words that say what does not pass.
+fn refuse(command: &Command<'_>) -> Decision {
+    Decision::Refuse(if command.is("script") { DEBUGGER } else { REPLICATION })
 }
 
 /// Of `CLIENT`'s subcommands, those that need the server.
 fn client_route(command: &Command<'_>) -> Route {
     let is = |word| command.request.is(1, word);
-    // The number a client would redirect to is the proxy's, not the server's.
-    let redirects = command.request.args_from(2).any(|option| option.eq_ignore_ascii_case(b"redirect"));
-    if is("tracking") && redirects {
-        Route::Here(Local::Client)
-    } else if is("tracking") || is("caching") || is("trackinginfo") || is("getredir") {
+    if is("tracking") || is("caching") || is("trackinginfo") || is("getredir") {
         Route::Pin(PinReason::Tracking)
     } else if is("pause") || is("unpause") {
         Route::Pin(PinReason::Unknown)

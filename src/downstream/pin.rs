@@ -45,10 +45,8 @@ pub(super) struct Pin {
 pub(super) enum Belongs {
     /// It is the whole reply of this request.
     Reply(Slot),
-    /// It is one of several frames that answer this request; more follow.
-    Part(Slot),
-    /// It is the last of several.
-    LastPart(Slot),
+    /// It is one of the frames, or the last, that confirm what was subscribed to.
+    Confirmation { slot: Slot, is_last: bool },
     /// Nobody asked for it.
     Push,
     /// The reply of this request, but the client is told a null: its `EXEC` was not run.
@@ -124,8 +122,9 @@ impl Pin {
     }
 
     /// What others see of it.
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self, connection: i64) -> View {
         View {
+            connection,
             is_blocked: self.expected.iter().any(|expected| expected.what == What::Block),
             is_monitoring: self.is_monitoring,
             is_tracking: self.is_tracking,
@@ -269,7 +268,10 @@ impl Pin {
             }
             // Outside a transaction it is an error, and changes nothing.
             What::Exec if self.transaction.is_some() => {
-                meaning.database = self.transaction.as_deref().and_then(|queued| last_selected(queued, frame));
+                match last_selected(self.transaction.as_deref().unwrap_or_default(), frame) {
+                    Ok(database) => meaning.database = database,
+                    Err(Unclear) => meaning.belongs = Belongs::Nobody,
+                }
                 self.end_transaction();
             }
             What::Plain
@@ -324,19 +326,33 @@ impl Pin {
             What::UnsubscribeAll(Topic::Pattern) => self.patterns == 0,
             _ => self.shards == 0,
         };
-        if !is_last {
-            return Some(Belongs::Part(slot));
+        if is_last {
+            self.expected.pop_front();
         }
-        self.expected.pop_front();
-        Some(Belongs::LastPart(slot))
+        Some(Belongs::Confirmation { slot, is_last })
     }
 }
 
+/// It cannot be told which database the connection is in.
+struct Unclear;
+
 /// The database the last `SELECT` of a transaction chose, by the reply to `EXEC`.
-fn last_selected(queued: &[Option<u32>], frame: &[u8]) -> Option<u32> {
-    let replies = peek::elements(frame)?;
-    let succeeded = queued.iter().zip(replies).filter(|(_, reply)| !reply.starts_with(b"-"));
-    succeeded.filter_map(|(db, _)| *db).last()
+///
+/// Redis 7.0 counts messages among the replies and writes them in between, so that as many replies as there are
+/// messages come behind the frame.
+fn last_selected(queued: &[Option<u32>], frame: &[u8]) -> Result<Option<u32>, Unclear> {
+    let Some(elements) = peek::elements(frame) else { return Ok(None) };
+    let (messages, replies): (Vec<_>, Vec<_>) = elements.partition(|element| element.first() == Some(&b'>'));
+    let mut selected = None;
+    for (index, select) in queued.iter().enumerate() {
+        match (select, replies.get(index)) {
+            (Some(db), Some(reply)) if *reply == b"+OK\r\n" => selected = Some(*db),
+            (Some(_), None) if !messages.is_empty() => return Err(Unclear),
+            // A refused one, or another command, or nothing was run.
+            (_, _) => {}
+        }
+    }
+    Ok(selected)
 }
 
 #[cfg(test)]

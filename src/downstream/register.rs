@@ -31,17 +31,17 @@ pub(super) struct Entry {
     last_active: AtomicU64,
     /// The number of its last command.
     last_command: AtomicUsize,
-    blocking: Blocking,
+    own: Own,
     about: Mutex<About>,
 }
 
-/// The connection a client blocks on, for whoever wants to unblock it.
+/// The connection a client holds, for others who name it to the server: to unblock it, to send invalidations there.
 #[derive(Debug, Default)]
-struct Blocking {
-    /// Its number on the server; 0 once the client has given it up.
+struct Own {
+    /// Its number on the server; 0 while the client holds none.
     connection: AtomicI64,
-    /// Somebody has asked the server to unblock it, and the server may not have done so yet.
-    is_disturbed: AtomicBool,
+    /// Somebody has named it to the server.
+    is_named: AtomicBool,
 }
 
 /// What changes seldom. The lock guards these fields for a few lines, never across an `await`.
@@ -61,6 +61,8 @@ pub(super) struct About {
 /// What a client's own connection to the server shows of it; nothing while it holds none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct View {
+    /// The connection's number on the server.
+    pub(super) connection: i64,
     pub(super) is_blocked: bool,
     pub(super) is_monitoring: bool,
     pub(super) is_tracking: bool,
@@ -117,7 +119,7 @@ impl Register {
             connected: Instant::now(),
             last_active: AtomicU64::new(self.now()),
             last_command: AtomicUsize::new(Commands::rows().len()),
-            blocking: Blocking::default(),
+            own: Own::default(),
             about: Mutex::new(about),
         });
         self.entries.insert(id, Arc::clone(&entry));
@@ -194,23 +196,23 @@ impl Entry {
         self.about.lock().expect("no thread panics while it holds this lock")
     }
 
-    /// The client blocks on the connection the server knows by this number.
-    pub(super) fn blocks_on(&self, connection: i64) {
-        self.blocking.connection.store(connection, Ordering::SeqCst);
+    /// The client holds the connection the server knows by this number; 0 is none.
+    pub(super) fn holds(&self, connection: i64) {
+        self.own.connection.store(connection, Ordering::SeqCst);
     }
 
-    /// The client gives its connection up. Tells whether somebody may still have the server unblock it: then nobody
-    /// else may ever block on it.
-    pub(super) fn blocks_no_more(&self) -> bool {
-        self.blocking.connection.store(0, Ordering::SeqCst);
-        self.blocking.is_disturbed.swap(false, Ordering::SeqCst)
+    /// The client gives its connection up. Tells whether somebody has named it to the server: then it must not go to
+    /// another client, who would be meant instead.
+    pub(super) fn gives_up(&self) -> bool {
+        self.own.connection.store(0, Ordering::SeqCst);
+        self.own.is_named.swap(false, Ordering::SeqCst)
     }
 
-    /// The connection the client blocks on, to unblock it. That is noted before it is looked up: either the number
-    /// is not seen any more, or the client sees that its connection is not to be trusted with another's commands.
-    pub(super) fn disturb(&self) -> Option<i64> {
-        self.blocking.is_disturbed.store(true, Ordering::SeqCst);
-        let connection = self.blocking.connection.load(Ordering::SeqCst);
+    /// The connection the client holds, to name it to the server. That is noted before it is looked up: either the
+    /// number is not seen any more, or the client sees that it was.
+    pub(super) fn name_connection(&self) -> Option<i64> {
+        self.own.is_named.store(true, Ordering::SeqCst);
+        let connection = self.own.connection.load(Ordering::SeqCst);
         (connection != 0).then_some(connection)
     }
 }

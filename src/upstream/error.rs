@@ -46,6 +46,9 @@ pub enum ConnectError {
     /// Something else than Redis, or a Redis too old.
     #[error("{0}")]
     NotRedis(String),
+    /// It has no database of that number any more. Others are not concerned.
+    #[error("{0}")]
+    Database(String),
     /// A file of ours that cannot be read.
     #[error("{key}: {problem}")]
     #[allow(missing_docs)]
@@ -65,6 +68,7 @@ impl ConnectError {
             | Self::HeldOff
             | Self::Loading
             | Self::Replica
+            | Self::Database(_)
             | Self::Refused(_) => false,
         }
     }
@@ -82,6 +86,7 @@ impl ConnectError {
             Self::Auth(_) => "auth",
             Self::Tls(_) => "tls",
             Self::NotRedis(_) => "not_redis",
+            Self::Database(_) => "database",
             Self::File { .. } => "file",
         }
     }
@@ -128,9 +133,7 @@ impl ConnectError {
             "ERR" if text.contains("unknown command") => {
                 Self::NotRedis(format!("Redis 6 or newer, or Valkey, is needed: the server does not know {step}"))
             }
-            "ERR" if text.contains("DB index") => {
-                Self::NotRedis(format!("upstream.db: the server has no such database ({text})"))
-            }
+            "ERR" if text.contains("DB index") => Self::Database(text.to_owned()),
             // Our password stood in the request: an error may repeat it.
             _ if step == "HELLO" && !text.contains("max number of clients") => Self::Refused(code.to_owned()),
             _ => Self::Refused(text.to_owned()),

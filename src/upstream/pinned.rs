@@ -244,7 +244,8 @@ impl Pool {
                 }
                 match self.server.connect(kind, predecessor).await {
                     Ok(established) => return Some(established),
-                    Err(error) if error.is_configuration() || matches!(error, ConnectError::HeldOff) => return None,
+                    Err(ConnectError::HeldOff | ConnectError::Database(_)) => return None,
+                    Err(error) if error.is_configuration() => return None,
                     Err(_) => sleep(backoff.next(fastrand::f64())).await,
                 }
             }

@@ -74,6 +74,8 @@ pub struct Access {
 pub struct Server {
     /// The lock guards this one field, for a copy.
     access: Mutex<Arc<Access>>,
+    /// The database clients start in.
+    db: u32,
     queue_timeout: Duration,
     handshakes: Semaphore,
     state: Mutex<State>,
@@ -109,9 +111,10 @@ pub(super) struct Established {
 
 impl Server {
     /// A server nobody has connected to yet.
-    pub fn new(access: Access, queue_timeout: Duration, metrics: UpstreamMetrics) -> Arc<Self> {
+    pub fn new(access: Access, db: u32, queue_timeout: Duration, metrics: UpstreamMetrics) -> Arc<Self> {
         Arc::new(Self {
             access: Mutex::new(Arc::new(access)),
+            db,
             queue_timeout,
             // One until the first has succeeded: a wrong password is tried once, not once a worker.
             handshakes: Semaphore::new(1),
@@ -243,7 +246,12 @@ impl Server {
             nonce: nonce(),
             predecessor,
         };
-        introduction.perform(stream).await
+        introduction.perform(stream).await.map_err(|error| match error {
+            ConnectError::Database(text) if kind.db == self.db => {
+                ConnectError::NotRedis(format!("upstream.db: the server has no such database ({text})"))
+            }
+            error => error,
+        })
     }
 
     async fn establish(
@@ -293,6 +301,8 @@ impl Server {
                 state.identity = Some((*identity).clone());
                 (state.away_since, state.trouble, state.hold_until) = (None, None, None);
             }
+            // The server is well.
+            Err(error @ ConnectError::Database(_)) => self.metrics.connects.add(error.label()),
             Err(error) => {
                 self.metrics.connects.add(error.label());
                 state.away_since.get_or_insert(now);

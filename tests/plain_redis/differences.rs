@@ -31,7 +31,7 @@ pub const DIFFERENCES: &[Difference] = &[
         "+OK +QUEUED *1 -ERR MONITOR isn't allowed for DENY BLOCKING client +OK",
         REFUSED,
     ),
-    row(b"SCRIPT DEBUG NO\r\nQUIT\r\n", "+OK +OK", "-ERR a replica's stream does not pass through a proxy; ..."),
+    row(b"SCRIPT DEBUG SYNC\r\nQUIT\r\n", "+OK +OK", "-ERR a debugger does not pass through a proxy; ..."),
     row(b"REPLCONF ACK 0\r\nQUIT\r\n", "+OK", "-ERR a replica's stream does not pass through a proxy; ..."),
     row(b"*1\r\n$4\r\nPINGxx*1\r\n$4\r\nQUIT\r\n", "+PONG +OK", "-ERR Protocol error: missing CRLF after an argument"),
     row(

@@ -10,7 +10,7 @@ use crate::downstream::mode::{IN_TRANSACTION, Mode};
 use crate::downstream::pin::{AfterLoss, Belongs, Fate, Pin};
 use crate::downstream::register::View;
 use crate::outbox::Form;
-use crate::resp::{Protocol, encode};
+use crate::resp::{Protocol, decimal, encode};
 use crate::upstream::{Item, NOT_EXECUTED, Pinned, UNKNOWN_OUTCOME};
 
 impl Client {
@@ -39,6 +39,24 @@ impl Client {
         }
         pin.sent(command, reason, self.outbox.reserve(), now);
         if is_large { Outcome::HandOver } else { Outcome::Done }
+    }
+
+    /// `CLIENT TRACKING ON REDIRECT id`: the number a client knows is the proxy's. The server is told the number of
+    /// the connection that client holds, which a subscriber does.
+    pub(in crate::downstream) fn track(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
+        let reason = Some(PinReason::Tracking);
+        let Some((index, id)) = redirection(command) else { return self.through(command, reason, now) };
+        let target = u64::try_from(id).ok().and_then(|id| self.worker.shared.register.find(id));
+        // It may be the client itself, whose connection is not shown yet.
+        self.show_view();
+        let Some(connection) = target.and_then(|entry| entry.name_connection()) else {
+            self.error("ERR The client ID you want redirect to does not exist");
+            return Outcome::Done;
+        };
+        let connection = connection.to_string();
+        let mut words: Vec<_> = command.request.args_from(0).collect();
+        words[index] = connection.as_bytes();
+        self.ask_server(&words, reason)
     }
 
     /// The bytes of a request that was to be handed over.
@@ -99,8 +117,7 @@ impl Client {
     pub(in crate::downstream) fn check_in(&mut self) {
         if let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) {
             self.is_doomed = pin.is_doomed();
-            // The word to unblock this client must not reach another.
-            if !self.entry.blocks_no_more() {
+            if !self.entry.gives_up() {
                 self.worker.dispatch.check_in(conn);
             }
         }
@@ -108,12 +125,12 @@ impl Client {
 
     /// Shows others what it does on the connection it holds.
     pub(in crate::downstream) fn show_view(&mut self) {
-        let (view, connection) = match &self.mode {
-            Mode::Pinned { conn, pin } => (pin.view(), conn.number()),
-            Mode::Unauthenticated | Mode::Open | Mode::Aborted => (View::default(), 0),
+        let view = match &self.mode {
+            Mode::Pinned { conn, pin } => pin.view(conn.number()),
+            Mode::Unauthenticated | Mode::Open | Mode::Aborted => View::default(),
         };
         if view != self.view {
-            self.entry.blocks_on(if view.is_blocked { connection } else { 0 });
+            self.entry.holds(view.connection);
             self.entry.about().view = view;
             self.view = view;
         }
@@ -154,8 +171,10 @@ impl Client {
                 // The server has forgotten who we are; the client must not think that it was meant.
                 Belongs::Reply(slot) if frame.starts_with(b"-NOAUTH") => self.outbox.fail(slot, NOT_EXECUTED),
                 Belongs::Reply(slot) => self.outbox.deliver(slot, frame, Form::AsIs),
-                Belongs::Part(slot) => self.outbox.deliver_part(slot, frame.to_vec().into(), false),
-                Belongs::LastPart(slot) => self.outbox.deliver_part(slot, frame.to_vec().into(), true),
+                Belongs::Confirmation { slot, is_last } => {
+                    self.outbox.unmute(slot);
+                    self.outbox.deliver_part(slot, frame.to_vec().into(), is_last);
+                }
                 Belongs::NullInstead(slot) => {
                     let mut null = Vec::new();
                     encode::null_array(&mut null, self.protocol);
@@ -215,4 +234,18 @@ impl Client {
 /// Whether a command waits until the replicas, or the disk, have what its connection has written.
 fn waits_for_writes(command: &Command<'_>) -> bool {
     ["wait", "waitaof"].iter().any(|name| command.request.is(0, name))
+}
+
+/// Where `CLIENT TRACKING` says whom to redirect to, and whom, if that is well formed: all else is for the server.
+fn redirection(command: &Command<'_>) -> Option<(usize, i64)> {
+    let request = &command.request;
+    let mut index = 3;
+    while index < request.len() {
+        if request.is(index, "redirect") {
+            let id = request.arg(index + 1).and_then(decimal)?;
+            return Some((index + 1, id));
+        }
+        index += if request.is(index, "prefix") { 2 } else { 1 };
+    }
+    None
 }

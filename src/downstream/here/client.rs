@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{BAD_NAME, is_valid_name, quoting, wrong_arity};
 use crate::command::Command;
+use crate::downstream::CloseReason;
 use crate::downstream::client::{Client, Outcome, Replies};
 use crate::downstream::register::Entry;
 use crate::resp::request::Request;
@@ -36,7 +37,7 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) -> Outcome {
             client.say(|out, protocol| encode::verbatim(out, protocol, &line));
         }
         (b"list", _) => list(client, request),
-        (b"kill", _) if request.len() >= 3 => kill(client, request),
+        (b"kill", 3..) => return kill(client, request),
         (b"no-evict" | b"no-touch", 3) => match request.is(2, "on") || request.is(2, "off") {
             // Ours are not the server's connections: nothing is to be evicted here.
             true => client.say(|out, _| encode::simple(out, "OK")),
@@ -49,8 +50,6 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) -> Outcome {
             request.arg(1).unwrap_or_default(),
             "'. Try CLIENT HELP.",
         )),
-        // Only one with REDIRECT comes here: no client of the proxy has that number on the server.
-        (b"tracking", _) => client.error("ERR The client ID you want redirect to does not exist"),
         (b"help", 2) => client.say(|out, _| {
             encode::array_header(out, HELP.len());
             HELP.iter().for_each(|line| encode::simple(out, line));
@@ -109,7 +108,8 @@ fn list(client: &mut Client, request: &Request<'_>) {
         let ids: Option<Vec<i64>> = request.args_from(3).map(decimal).collect();
         match ids {
             Some(ids) => {
-                all.into_iter().filter(|entry| ids.iter().any(|id| u64::try_from(*id) == Ok(entry.id))).collect()
+                let ids = ids.into_iter().filter_map(|id| u64::try_from(id).ok());
+                ids.filter_map(|id| client.worker.shared.register.find(id)).collect()
             }
             None => return client.error("ERR Invalid client ID"),
         }
@@ -125,58 +125,69 @@ fn list(client: &mut Client, request: &Request<'_>) {
 type Filter<'a> = Box<dyn Fn(&Arc<Entry>) -> bool + 'a>;
 
 /// `CLIENT KILL address`, or filters `ID`, `ADDR`, `LADDR`, `USER`, `TYPE`, `SKIPME`.
-fn kill(client: &mut Client, request: &Request<'_>) {
+fn kill(client: &mut Client, request: &Request<'_>) -> Outcome {
     let all = client.worker.shared.register.all();
     if request.len() == 3 {
         let address = request.arg(2).unwrap_or_default();
-        let found = all.iter().find(|entry| entry.peer.as_bytes() == address);
-        return match found {
-            Some(entry) => {
-                client.worker.shared.close(entry);
-                client.say(|out, _| encode::simple(out, "OK"));
-            }
-            None => client.error("ERR No such client"),
+        let Some(found) = all.into_iter().find(|entry| entry.peer.as_bytes() == address) else {
+            client.error("ERR No such client");
+            return Outcome::Done;
         };
+        client.say(|out, _| encode::simple(out, "OK"));
+        return close(client, &[found]);
     }
-    if request.len() % 2 == 1 {
-        return client.error(SYNTAX);
+    match chosen(client, request, all) {
+        Ok(chosen) => {
+            let count = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
+            client.say(|out, _| encode::integer(out, count));
+            close(client, &chosen)
+        }
+        Err(text) => {
+            client.error(text);
+            Outcome::Done
+        }
     }
-    let (mut chosen, mut skip_me) = (all, true);
+}
+
+/// Closes clients; the one that asks, once it has its answer.
+fn close(client: &Client, chosen: &[Arc<Entry>]) -> Outcome {
+    let (own, others): (Vec<_>, Vec<_>) = chosen.iter().partition(|entry| entry.id == client.entry.id);
+    others.iter().for_each(|entry| client.worker.shared.close(entry));
+    if own.is_empty() { Outcome::Done } else { Outcome::Close(CloseReason::Killed) }
+}
+
+/// The clients all filters choose. They are read from left to right; the first that is wrong is told.
+fn chosen(client: &Client, request: &Request<'_>, mut chosen: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Vec<u8>> {
+    let mut skip_me = true;
     for index in (2..request.len()).step_by(2) {
-        let value = request.arg(index + 1).unwrap_or_default();
+        let value = request.arg(index + 1).ok_or(SYNTAX)?;
         let keep: Filter<'_> = if request.is(index, "id") {
-            match id_of(value) {
-                Some(id) => Box::new(move |entry| entry.id == id),
-                None => return client.error("ERR client-id should be greater than 0"),
-            }
+            let id = id_of(value).ok_or("ERR client-id should be greater than 0")?;
+            Box::new(move |entry| entry.id == id)
         } else if request.is(index, "addr") {
             Box::new(move |entry| entry.peer.as_bytes() == value)
         } else if request.is(index, "laddr") {
             Box::new(move |entry| entry.local.as_bytes() == value)
         } else if request.is(index, "user") && !client.worker.shared.users().knows(value) {
-            return client.error(quoting("ERR No such user '", value, "'"));
+            return Err(quoting("ERR No such user '", value, "'"));
         } else if request.is(index, "user") {
             Box::new(move |entry| entry.about().user.as_bytes() == value)
         } else if request.is(index, "type") {
-            match Kind::named(value) {
-                Some(kind) => Box::new(move |entry| kind.is_of(entry)),
-                None => return client.error(quoting("ERR Unknown client type '", value, "'")),
-            }
+            let kind = Kind::named(value).ok_or_else(|| quoting("ERR Unknown client type '", value, "'"))?;
+            Box::new(move |entry| kind.is_of(entry))
         } else if request.is(index, "skipme") && (request.is(index + 1, "yes") || request.is(index + 1, "no")) {
             skip_me = request.is(index + 1, "yes");
             continue;
         } else {
-            return client.error(SYNTAX);
+            return Err(SYNTAX.into());
         };
         chosen.retain(|entry| keep(entry));
     }
     chosen.retain(|entry| !(skip_me && entry.id == client.entry.id));
-    chosen.iter().for_each(|entry| client.worker.shared.close(entry));
-    let count = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
-    client.say(|out, _| encode::integer(out, count));
+    Ok(chosen)
 }
 
-/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`: the server is asked the same of the connection that client blocks on.
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`: the server is asked the same of the connection that client holds.
 fn unblock(client: &mut Client, request: &Request<'_>) -> Outcome {
     let how = request.arg(3).unwrap_or(b"timeout");
     if !(how.eq_ignore_ascii_case(b"timeout") || how.eq_ignore_ascii_case(b"error")) {
@@ -188,11 +199,11 @@ fn unblock(client: &mut Client, request: &Request<'_>) -> Outcome {
         return Outcome::Done;
     };
     let blocked = u64::try_from(id).ok().and_then(|id| client.worker.shared.register.find(id));
-    let Some(connection) = blocked.and_then(|entry| entry.disturb()) else {
+    let Some(connection) = blocked.and_then(|entry| entry.name_connection()) else {
         client.say(|out, _| encode::integer(out, 0));
         return Outcome::Done;
     };
-    client.ask_server(&[b"CLIENT", b"UNBLOCK", connection.to_string().as_bytes(), how])
+    client.ask_server(&[b"CLIENT", b"UNBLOCK", connection.to_string().as_bytes(), how], None)
 }
 
 fn reply(client: &mut Client, request: &Request<'_>) {

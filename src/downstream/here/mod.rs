@@ -102,16 +102,6 @@ fn quoting(before: &str, text: &[u8], after: &str) -> Vec<u8> {
     [before.as_bytes(), &text[..text.len().min(128)], after.as_bytes()].concat()
 }
 
-/// A command's name, with its subcommand where Redis 7 gives it one.
-pub(super) fn full_name(command: &Command<'_>) -> String {
-    match command.request.arg(1) {
-        Some(subcommand) if command.is("client") => {
-            format!("client|{}", String::from_utf8_lossy(subcommand).to_ascii_lowercase())
-        }
-        _ => command.label().to_owned(),
-    }
-}
-
 fn is_authenticated(client: &Client) -> bool {
     !matches!(client.mode, Mode::Unauthenticated)
 }

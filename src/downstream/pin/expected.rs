@@ -62,9 +62,8 @@ impl What {
         let unsubscribe = |topic| if names == 0 { Self::UnsubscribeAll(topic) } else { Self::Subscribe(names) };
         match command.row().map(|row| row.name) {
             Some("multi") => Self::Multi,
-            // With arguments it is an error, and the transaction stays open.
-            Some("exec") if names > 0 => Self::Plain,
-            Some("exec") if is_doomed => Self::DoomedExec,
+            // With arguments it is an error, and ends the transaction all the same.
+            Some("exec") if is_doomed && names == 0 => Self::DoomedExec,
             Some("exec") => Self::Exec,
             Some("discard") => Self::Discard,
             Some("watch") => Self::Watch,

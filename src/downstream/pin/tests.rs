@@ -51,6 +51,29 @@ fn a_transaction_ends_with_exec_or_discard() {
     }
 }
 
+/// Redis 7.0 writes the message a transaction publishes to itself into the reply, and the last reply behind it: the
+/// `1` of `PUBLISH` was taken for the success of the `SELECT` behind it.
+#[test]
+fn a_message_among_the_replies_is_no_reply() {
+    let published = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n";
+    let refused = "-ERR DB index is out of range\r\n";
+    for (reply, belongs, database) in [
+        (format!("*3\r\n{published}:1\r\n{refused}"), None, None),
+        (format!("*3\r\n{published}:1\r\n+OK\r\n"), None, Some(3)),
+        (format!("*2\r\n{published}:1\r\n"), Some(Belongs::Nobody), None),
+        (format!("*2\r\n:0\r\n{refused}"), None, None),
+    ] {
+        let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp3);
+        bench.ask("SUBSCRIBE a", ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+        bench.ask("MULTI", "+OK\r\n");
+        bench.ask("PUBLISH a x", "+QUEUED\r\n");
+        bench.ask("SELECT 3", "+QUEUED\r\n");
+        let slot = bench.send("EXEC");
+        let expected = Meaning { belongs: belongs.unwrap_or(Belongs::Reply(slot)), database };
+        assert_eq!(bench.hear(&reply), expected, "{reply}");
+    }
+}
+
 #[test]
 fn a_nested_multi_changes_nothing() {
     let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
@@ -84,14 +107,14 @@ fn each_channel_is_confirmed_and_the_last_ends_the_request() {
         let confirm =
             |word: &str, count: u64| format!("{kind}3\r\n${}\r\n{word}\r\n$1\r\na\r\n:{count}\r\n", word.len());
         let slot = bench.send("SUBSCRIBE a b");
-        assert_eq!(bench.hear(&confirm("subscribe", 1)).belongs, Belongs::Part(slot));
-        assert_eq!(bench.hear(&confirm("subscribe", 2)).belongs, Belongs::LastPart(slot));
+        assert_eq!(bench.hear(&confirm("subscribe", 1)).belongs, Belongs::Confirmation { slot, is_last: false });
+        assert_eq!(bench.hear(&confirm("subscribe", 2)).belongs, Belongs::Confirmation { slot, is_last: true });
         assert_eq!(bench.hear(&format!("{kind}3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n:\r\n")).belongs, Belongs::Push);
         bench.send("PSUBSCRIBE *");
         bench.hear(&confirm("psubscribe", 3));
         let slot = bench.send("UNSUBSCRIBE");
-        assert_eq!(bench.hear(&confirm("unsubscribe", 2)).belongs, Belongs::Part(slot));
-        assert_eq!(bench.hear(&confirm("unsubscribe", 1)).belongs, Belongs::LastPart(slot));
+        assert_eq!(bench.hear(&confirm("unsubscribe", 2)).belongs, Belongs::Confirmation { slot, is_last: false });
+        assert_eq!(bench.hear(&confirm("unsubscribe", 1)).belongs, Belongs::Confirmation { slot, is_last: true });
         assert!(!bench.pin.is_clear());
         bench.send("PUNSUBSCRIBE *");
         bench.hear(&confirm("punsubscribe", 0));
@@ -103,7 +126,10 @@ fn each_channel_is_confirmed_and_the_last_ends_the_request() {
 fn unsubscribing_from_nothing_is_confirmed_once() {
     let mut bench = Bench::new(PinReason::Subscription, Protocol::Resp2);
     let slot = bench.send("UNSUBSCRIBE");
-    assert_eq!(bench.hear("*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n").belongs, Belongs::LastPart(slot));
+    assert_eq!(
+        bench.hear("*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n").belongs,
+        Belongs::Confirmation { slot, is_last: true }
+    );
     assert!(bench.pin.is_clear());
 }
 

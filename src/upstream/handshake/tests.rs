@@ -69,7 +69,7 @@ async fn each_wrong_step_is_told_apart() {
         ("+OK\r\n".to_owned(), "not_redis", "greeting"),
         (replica, "replica", "replica"),
         (String::new(), "closed", "closed"),
-        (format!("{HELLO}{INFO}-ERR DB index is out of range\r\n"), "not_redis", "no such database"),
+        (format!("{HELLO}{INFO}-ERR DB index is out of range\r\n"), "database", "out of range"),
         (
             format!("{HELLO}{INFO}-NOPERM this user has no permissions to run the 'select' command\r\n"),
             "auth",
