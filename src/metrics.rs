@@ -92,7 +92,7 @@ pub struct Labels {
 }
 
 /// How an attempt to connect may end.
-const CONNECT_RESULTS: [&str; 13] = [
+const CONNECT_RESULTS: [&str; 14] = [
     "ok",
     "held_off",
     "io",
@@ -105,6 +105,7 @@ const CONNECT_RESULTS: [&str; 13] = [
     "tls",
     "not_redis",
     "database",
+    "busy",
     "file",
 ];
 

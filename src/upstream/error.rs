@@ -46,6 +46,9 @@ pub enum ConnectError {
     /// Something else than Redis, or a Redis too old.
     #[error("{0}")]
     NotRedis(String),
+    /// It runs a script that does not end. It would answer the client's own request so, too.
+    #[error("{0}")]
+    Busy(String),
     /// It has no database of that number any more. Others are not concerned.
     #[error("{0}")]
     Database(String),
@@ -69,6 +72,7 @@ impl ConnectError {
             | Self::Loading
             | Self::Replica
             | Self::Database(_)
+            | Self::Busy(_)
             | Self::Refused(_) => false,
         }
     }
@@ -87,6 +91,7 @@ impl ConnectError {
             Self::Tls(_) => "tls",
             Self::NotRedis(_) => "not_redis",
             Self::Database(_) => "database",
+            Self::Busy(_) => "busy",
             Self::File { .. } => "file",
         }
     }
@@ -122,6 +127,7 @@ impl ConnectError {
         let code = text.split(' ').next().unwrap_or_default();
         match code {
             "LOADING" => Self::Loading,
+            "BUSY" => Self::Busy(text.to_owned()),
             "NOAUTH" => Self::Auth("the server wants a password: set upstream.password_file".to_owned()),
             "WRONGPASS" => Self::Auth(
                 "the server refused upstream.username and the password (WRONGPASS): wrong, or the user is disabled"

@@ -4,12 +4,13 @@
 //! HELLO 3 [AUTH user password] [SETNAME name]     who we are, who it is
 //! INFO server                                     which run of it: the `run_id`
 //! CLIENT KILL ID old                              only where a connection to this run was lost: sever it
-//! SELECT db · PING nonce                          ready
+//! SELECT db · PING · ECHO nonce                   ready
 //! COMMAND                                         once a run of the server: what it has that our table has not
 //! ```
 //!
-//! Each reply is checked before any user command may follow. `PING` is asked because everything before it
-//! succeeds while the server is still loading (`research/reliability.md`, section 2).
+//! Each reply is checked before any user command may follow. `PING` is asked because everything else succeeds while
+//! the server is still loading (`research/reliability.md`, section 2), and the nonce of `ECHO` because `PING` is
+//! refused by a server that cannot save (`MISCONF`), which answers reads all the same.
 //!
 //! **Sever**: bytes in a dead connection's socket can still be run, and overwrite a newer write that was
 //! acknowledged. So the first thing a replacement does is to have the server forget its predecessor.
@@ -83,7 +84,7 @@ pub(super) struct Introduction<'a> {
     pub(super) password: Option<&'a SecretString>,
     pub(super) name: &'a str,
     pub(super) kind: Kind,
-    /// A text nobody else's `PING` would bear.
+    /// A text nobody else's `ECHO` would bear.
     pub(super) nonce: String,
     /// The lost connection this one replaces.
     pub(super) predecessor: Option<&'a Trace>,
@@ -118,7 +119,11 @@ impl Introduction<'_> {
         if decode::text(&selected) != Some(b"OK") {
             return Err(ConnectError::NotRedis("SELECT was answered with something else than OK".to_owned()));
         }
-        check_pong(stream, &mut buf, &self.nonce).await?;
+        match reply(stream, &mut buf, "PING").await {
+            Err(ConnectError::Refused(text)) if text.starts_with("MISCONF") => {}
+            pong => drop(pong?),
+        }
+        check_nonce(stream, &mut buf, &self.nonce).await?;
         Ok(Introduced { identity, trace, severed })
     }
 
@@ -141,7 +146,8 @@ impl Introduction<'_> {
     fn closing(&self) -> Vec<u8> {
         let mut out = Vec::new();
         encode::request(&mut out, &[b"SELECT", self.kind.db.to_string().as_bytes()]);
-        encode::request(&mut out, &[b"PING", self.nonce.as_bytes()]);
+        encode::request(&mut out, &[b"PING"]);
+        encode::request(&mut out, &[b"ECHO", self.nonce.as_bytes()]);
         out
     }
 
@@ -220,24 +226,24 @@ pub(super) async fn catalogue(
 ) -> Result<Catalogue, ConnectError> {
     let mut requests = Vec::new();
     encode::request(&mut requests, &[b"COMMAND"]);
-    encode::request(&mut requests, &[b"PING", nonce.as_bytes()]);
+    encode::request(&mut requests, &[b"ECHO", nonce.as_bytes()]);
     send(stream, &requests).await?;
     let mut buf = BytesMut::new();
     let frame = raw_reply(stream, &mut buf, "COMMAND").await?;
-    check_pong(stream, &mut buf, nonce).await?;
+    check_nonce(stream, &mut buf, nonce).await?;
     Ok(Catalogue::read(&frame))
 }
 
-/// The server must answer `PING` with its own text, and say nothing more: it would be taken for the reply to the
+/// The server must answer `ECHO` with its own text, and say nothing more: it would be taken for the reply to the
 /// first request.
-async fn check_pong(
+async fn check_nonce(
     stream: &mut (impl AsyncRead + Unpin),
     buf: &mut BytesMut,
     nonce: &str,
 ) -> Result<(), ConnectError> {
-    let pong = reply(stream, buf, "PING").await?;
-    if decode::text(&pong) != Some(nonce.as_bytes()) {
-        return Err(ConnectError::NotRedis("PING was not answered with its own text".to_owned()));
+    let echo = reply(stream, buf, "ECHO").await?;
+    if decode::text(&echo) != Some(nonce.as_bytes()) {
+        return Err(ConnectError::NotRedis("ECHO was not answered with its own text".to_owned()));
     }
     match buf.is_empty() {
         true => Ok(()),

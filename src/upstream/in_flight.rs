@@ -235,14 +235,14 @@ impl InFlight {
         self.tickets.iter_mut().for_each(|ticket| ticket.since = now);
     }
 
-    /// Answers the requests that have waited longer than `queue_timeout` to be sent, and forgets them.
-    pub(super) fn expire_unsent(&mut self, queue_timeout: Duration, now: Instant) -> Endings {
+    /// Answers the requests that have waited longer than `queue_timeout` to be sent with `text`, and forgets them.
+    pub(super) fn expire_unsent(&mut self, queue_timeout: Duration, now: Instant, text: &str) -> Endings {
         let mut endings = Endings::default();
         while let Some(ticket) = self.tickets.pop_front_if(|ticket| ticket.since + queue_timeout <= now) {
             self.bytes.advance(ticket.len);
             if let Some(Recipient { outbox, slot, .. }) = ticket.recipient {
                 endings.not_executed += 1;
-                outbox.fail(slot, NOT_EXECUTED);
+                outbox.fail(slot, text);
             }
         }
         endings

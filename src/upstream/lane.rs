@@ -28,12 +28,13 @@ use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, sleep};
 
-use super::Kind;
+use super::error::ConnectError;
 use super::handshake::Trace;
 use super::in_flight::{About, Desync, Endings, InFlight, OnLoss, Recipient};
 use super::replies::{Item, Replies};
 use super::server::{Established, Server};
 use super::timer::Timer;
+use super::{Kind, NOT_EXECUTED};
 use crate::backoff::Backoff;
 use crate::command::Command;
 use crate::outbox::{Form, Outbox};
@@ -207,8 +208,11 @@ impl Lane {
             loop {
                 self.server.wait_for_attempt().await;
                 match self.server.connect(self.kind, predecessor).await {
-                    Ok(established) => {
-                        return established;
+                    Ok(established) => return established,
+                    // As it would answer the requests themselves.
+                    Err(ConnectError::Busy(text) | ConnectError::Database(text)) => {
+                        self.give_up_unsent(Duration::ZERO, &text);
+                        sleep(backoff.next(fastrand::f64())).await;
                     }
                     Err(_) => sleep(backoff.next(fastrand::f64())).await,
                 }
@@ -232,20 +236,23 @@ impl Lane {
                     true => Duration::ZERO,
                     false => self.limits.queue_timeout,
                 };
-                let mut queue = self.queue.borrow_mut();
-                let endings = queue.expire_unsent(timeout, now);
-                let next = queue.next_expiry(timeout, Duration::ZERO);
-                drop(queue);
-                self.count(endings);
-                if endings != Endings::default() {
-                    self.wake_waiting();
-                }
+                self.give_up_unsent(timeout, NOT_EXECUTED);
+                let next = self.queue.borrow().next_expiry(timeout, Duration::ZERO);
                 // The server may become known to be down while requests wait: look again soon.
                 let next = next.map(|next| next.min(now + Duration::from_millis(50)));
                 ready!(timer.poll(next, cx));
             }
         })
         .await
+    }
+
+    /// Answers requests that have waited for `timeout` with `text`.
+    fn give_up_unsent(&self, timeout: Duration, text: &str) {
+        let endings = self.queue.borrow_mut().expire_unsent(timeout, Instant::now(), text);
+        self.count(endings);
+        if endings != Endings::default() {
+            self.wake_waiting();
+        }
     }
 
     /// Moves bytes until the connection is lost.

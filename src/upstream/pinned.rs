@@ -177,7 +177,7 @@ impl Pinned {
 }
 
 /// Why no connection could be checked out. Nothing was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PinError {
     /// All of `limits.pinned` are in use, and stayed so for `queue_timeout`.
     #[error("LOADING no upstream connection free; command not executed")]
@@ -185,6 +185,9 @@ pub enum PinError {
     /// The server is away.
     #[error("{}", super::NOT_EXECUTED)]
     Unavailable,
+    /// The server's own word, which it would answer to the client's request as well.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// One worker's clean connections, within the bound all workers share.
@@ -240,17 +243,20 @@ impl Pool {
         let attempts = async {
             loop {
                 if self.server.is_known_to_be_down(Instant::now()) {
-                    return None;
+                    return Err(PinError::Unavailable);
                 }
                 match self.server.connect(kind, predecessor).await {
-                    Ok(established) => return Some(established),
-                    Err(ConnectError::HeldOff | ConnectError::Database(_)) => return None,
-                    Err(error) if error.is_configuration() => return None,
+                    Ok(established) => return Ok(established),
+                    Err(ConnectError::Busy(text) | ConnectError::Database(text)) => {
+                        return Err(PinError::Refused(text));
+                    }
+                    Err(ConnectError::HeldOff) => return Err(PinError::Unavailable),
+                    Err(error) if error.is_configuration() => return Err(PinError::Unavailable),
                     Err(_) => sleep(backoff.next(fastrand::f64())).await,
                 }
             }
         };
-        let established = timeout_at(deadline, attempts).await.ok().flatten().ok_or(PinError::Unavailable)?;
+        let established = timeout_at(deadline, attempts).await.unwrap_or(Err(PinError::Unavailable))?;
         Ok(Pinned {
             kind,
             stream: established.stream,

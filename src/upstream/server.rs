@@ -302,7 +302,9 @@ impl Server {
                 (state.away_since, state.trouble, state.hold_until) = (None, None, None);
             }
             // The server is well.
-            Err(error @ ConnectError::Database(_)) => self.metrics.connects.add(error.label()),
+            Err(error @ (ConnectError::Database(_) | ConnectError::Busy(_))) => {
+                self.metrics.connects.add(error.label())
+            }
             Err(error) => {
                 self.metrics.connects.add(error.label());
                 state.away_since.get_or_insert(now);

@@ -64,7 +64,7 @@ fn serving(serve: impl Fn(&TcpStream, &[u8]) -> std::io::Result<()> + Send + Clo
     address
 }
 
-/// Answers a handshake as a server does, but for its last request, a `PING` with a text; returns that answer.
+/// Answers a handshake as a server does, but for its last request, an `ECHO`; returns that answer.
 fn greet(mut client: &TcpStream) -> std::io::Result<Vec<u8>> {
     let mut requests = Vec::new();
     loop {
@@ -81,7 +81,7 @@ fn greet(mut client: &TcpStream) -> std::io::Result<Vec<u8>> {
             match words[0] {
                 "HELLO" => client.write_all(b"%2\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n")?,
                 "INFO" => client.write_all(b"$0\r\n\r\n")?,
-                "PING" => return Ok(format!("${}\r\n{}\r\n", words[1].len(), words[1]).into_bytes()),
+                "ECHO" => return Ok(format!("${}\r\n{}\r\n", words[1].len(), words[1]).into_bytes()),
                 _ => client.write_all(b"+OK\r\n")?,
             }
         }

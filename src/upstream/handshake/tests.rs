@@ -32,10 +32,10 @@ async fn against_as(replies: &str, predecessor: Option<&Trace>) -> (Result<Intro
 
 #[tokio::test]
 async fn a_predecessor_in_the_same_run_is_severed_before_anything_else() {
-    let killed = format!("{HELLO}{INFO}:1\r\n+OK\r\n$4\r\nonce\r\n");
-    let untouched = format!("{HELLO}{INFO}+OK\r\n$4\r\nonce\r\n");
-    let denied = format!("{HELLO}{INFO}-NOPERM this user has no permissions\r\n+OK\r\n$4\r\nonce\r\n");
-    let no_info = format!("{HELLO}-NOPERM no\r\n+OK\r\n$4\r\nonce\r\n");
+    let killed = format!("{HELLO}{INFO}:1\r\n+OK\r\n+PONG\r\n$4\r\nonce\r\n");
+    let untouched = format!("{HELLO}{INFO}+OK\r\n+PONG\r\n$4\r\nonce\r\n");
+    let denied = format!("{HELLO}{INFO}-NOPERM this user has no permissions\r\n+OK\r\n+PONG\r\n$4\r\nonce\r\n");
+    let no_info = format!("{HELLO}-NOPERM no\r\n+OK\r\n+PONG\r\n$4\r\nonce\r\n");
     for (replies, run_id, severed, is_asked) in [
         (&killed, "abc", Severed::Killed, true),
         (&untouched, "another", Severed::Gone, false),
@@ -51,9 +51,17 @@ async fn a_predecessor_in_the_same_run_is_severed_before_anything_else() {
 
 #[tokio::test]
 async fn a_server_that_answers_every_step_is_ready() {
-    let introduced = against(&format!("{HELLO}{INFO}+OK\r\n$4\r\nonce\r\n")).await.expect("ready");
+    let introduced = against(&format!("{HELLO}{INFO}+OK\r\n+PONG\r\n$4\r\nonce\r\n")).await.expect("ready");
     assert_eq!(introduced.identity.version, "7.0.15");
     assert_eq!(introduced.trace, Trace { id: 3, run_id: "abc".to_owned() });
+}
+
+/// It cannot save, and still answers reads: all sessions would be lost to those who only want to see them.
+#[tokio::test]
+async fn a_server_that_refuses_writes_is_ready() {
+    let misconf = "-MISCONF Redis is configured to save RDB snapshots\r\n";
+    assert!(against(&format!("{HELLO}{INFO}+OK\r\n{misconf}$4\r\nonce\r\n")).await.is_ok());
+    assert!(against(&format!("{HELLO}{INFO}+OK\r\n{misconf}{misconf}")).await.is_err());
 }
 
 #[tokio::test]
@@ -68,6 +76,7 @@ async fn each_wrong_step_is_told_apart() {
         ("\x15\x03\x03\0\x02".to_owned(), "tls", "speaks TLS"),
         ("+OK\r\n".to_owned(), "not_redis", "greeting"),
         (replica, "replica", "replica"),
+        (format!("{HELLO}-BUSY Redis is busy running a script\r\n"), "busy", "running a script"),
         (String::new(), "closed", "closed"),
         (format!("{HELLO}{INFO}-ERR DB index is out of range\r\n"), "database", "out of range"),
         (
@@ -76,9 +85,9 @@ async fn each_wrong_step_is_told_apart() {
             "SELECT",
         ),
         (format!("{HELLO}{INFO}+OK\r\n-LOADING Redis is loading the dataset in memory\r\n"), "loading", "loading"),
-        (format!("{HELLO}{INFO}+OK\r\n$5\r\nother\r\n"), "not_redis", "its own text"),
+        (format!("{HELLO}{INFO}+OK\r\n+PONG\r\n$5\r\nother\r\n"), "not_redis", "its own text"),
         (format!("{HELLO}{INFO}+OK\r\n"), "closed", "closed"),
-        (format!("{HELLO}{INFO}+OK\r\n$4\r\nonce\r\n+more\r\n"), "not_redis", "more than"),
+        (format!("{HELLO}{INFO}+OK\r\n+PONG\r\n$4\r\nonce\r\n+more\r\n"), "not_redis", "more than"),
     ];
     for (replies, label, text) in cases {
         let error = against(&replies).await.expect_err("not ready");

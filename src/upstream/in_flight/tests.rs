@@ -144,7 +144,7 @@ fn an_unsent_request_waits_no_longer_than_the_queue_timeout() {
     bench.ask(b"INCR a", Effect::Write);
     bench.now += SECOND;
     bench.ask(b"INCR b", Effect::Write);
-    assert_eq!(bench.queue.expire_unsent(2 * SECOND, bench.now + SECOND).not_executed, 1);
+    assert_eq!(bench.queue.expire_unsent(2 * SECOND, bench.now + SECOND, NOT_EXECUTED).not_executed, 1);
     assert_eq!(bench.heard(), not_executed());
     assert_eq!(bench.queue.unwritten(), b"INCR b");
 }
