@@ -13,7 +13,7 @@
 //! | 2 | [`command`] | what a request is: effect, route, reply form |
 //! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
 //! | 1 | [`resp`] | bytes and frames |
-//! | 0 | [`config`], [`metrics`], [`backoff`], [`socket`], [`wakeup`] | plain values and names |
+//! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`socket`], [`supervisor`], [`wakeup`] | plain values and names |
 //!
 //! Floor 3 is kept for the session rules and the cache: pure, between what a command is and where it goes.
 //!
@@ -23,6 +23,7 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod budget;
 pub mod command;
 pub mod config;
 pub mod dispatch;
@@ -32,6 +33,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod resp;
 pub mod socket;
+pub mod supervisor;
 pub mod upstream;
 pub mod wakeup;
 
@@ -40,7 +42,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
@@ -51,6 +53,7 @@ use crate::command::{Commands, PinReason};
 use crate::config::{Config, ConfigError, Loaded, Reconnect, Verify};
 use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, Users, Workers};
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
+use crate::supervisor::Inherited;
 use crate::upstream::tls::Tls;
 use crate::upstream::{Access, Dial, LaneLimits, Password, Server};
 
@@ -60,6 +63,7 @@ pub struct Prepared {
     config: Config,
     access: Access,
     door: Door,
+    inherited: Option<Inherited>,
 }
 
 impl Prepared {
@@ -95,7 +99,12 @@ impl Prepared {
             name: upstream.name.clone(),
         };
         let door = Door { users: Arc::new(users), tls: listen_tls, max_clients: listen.max_clients };
-        Ok(Self { config: loaded.config.clone(), access, door })
+        Ok(Self { config: loaded.config.clone(), access, door, inherited: None })
+    }
+
+    /// Clients come to this socket, whatever `listen.address` says.
+    pub fn listen_on(&mut self, inherited: Inherited) {
+        self.inherited = Some(inherited);
     }
 
     /// `[log]`, for whoever writes the log.
@@ -108,6 +117,7 @@ impl Prepared {
         let (old, new) = (&self.config, &new.config);
         let changes = [
             ("listen.address", old.listen.address != new.listen.address),
+            ("listen.unix_mode", old.listen.unix_mode != new.listen.unix_mode),
             ("listen.workers", old.listen.workers != new.listen.workers),
             ("limits.queue", old.limits.queue != new.limits.queue),
             ("limits.pinned", old.limits.pinned != new.limits.pinned),
@@ -127,6 +137,7 @@ impl Prepared {
         let fixed = self.fixed_keys_changed(&new);
         let old = &self.config;
         new.config.listen.address = old.listen.address.clone();
+        new.config.listen.unix_mode = old.listen.unix_mode;
         new.config.listen.workers = old.listen.workers;
         new.config.limits.queue = old.limits.queue;
         new.config.limits.pinned = old.limits.pinned;
@@ -198,9 +209,15 @@ pub async fn run(
     if config.upstream.tls.enabled && config.upstream.tls.verify == Verify::None {
         warn!("upstream.tls.verify is \"none\": anyone between here and the server can read and change every session");
     }
-    let listener = Listener::bind(&config.listen.address)
-        .await
-        .with_context(|| format!("listen.address: cannot listen on {}", config.listen.address))?;
+    let listener = match prepared.inherited.take() {
+        Some(inherited) => Listener::adopt(inherited).context("the socket of the service manager cannot be used")?,
+        None => Listener::bind(&config.listen.address, config.listen.unix_mode)
+            .await
+            .with_context(|| format!("listen.address: cannot listen on {}", config.listen.address))?,
+    };
+    if let Some(problem) = config.listen.openness(&listener.address()?) {
+        bail!("the socket of the service manager: {problem}");
+    }
     let port = Port::bind(&config.metrics.address)
         .await
         .with_context(|| format!("metrics.address: cannot listen on {}", config.metrics.address))?;
@@ -216,6 +233,7 @@ pub async fn run(
         port.address().map_or_else(|| config.metrics.address.to_string(), |address| address.to_string());
     info!(address = %admin_address, "admin listening");
     info!(address = %listener.address()?, workers = workers.count(), "listening");
+    supervisor::ready();
     let admin = tokio::spawn(Admin::new(recorder, Arc::clone(&server), count).run(port));
     let reload = async {
         while let Some(new) = reloads.recv().await {
@@ -231,6 +249,7 @@ pub async fn run(
         () = stop => {}
     }
     drop(listener);
+    supervisor::stopping();
     drain(&workers, config.listen.drain_timeout, stop_now).await;
     admin.abort();
     Ok(())

@@ -7,6 +7,7 @@ use clap::Parser;
 use cloakroom::Prepared;
 use cloakroom::config::{Flags, Format, Level, Log, load};
 use cloakroom::embedded::Embedded;
+use cloakroom::supervisor;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info};
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
+    // Before any thread is started: it takes variables out of the environment.
+    let inherited = supervisor::inherited()?;
     let default = Path::new("config.toml");
     let path = arguments.config.as_deref().or(default.exists().then_some(default));
     let embedded = match arguments.with_redis && !arguments.check {
@@ -63,10 +66,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         private_server: embedded.as_ref().map(Embedded::socket),
     };
     let loaded = load(path, &flags)?;
-    let prepared = Prepared::new(&loaded)?;
+    let mut prepared = Prepared::new(&loaded)?;
     if arguments.check {
         println!("{}: ok", path.map_or("the built-in defaults".to_owned(), |path| path.display().to_string()));
         return Ok(());
+    }
+    if let Some(inherited) = inherited {
+        prepared.listen_on(inherited);
     }
     let log_levels = log_to_stderr(prepared.log());
     if let Some(embedded) = &embedded {
@@ -84,6 +90,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         let mut hang_up = signal(SignalKind::hangup())?;
         let reloading = async {
             while hang_up.recv().await.is_some() {
+                supervisor::reloading();
                 match load(path, &flags).and_then(|loaded| Prepared::new(&loaded)) {
                     Ok(prepared) => {
                         let _ = log_levels.reload(levels(prepared.log()));
@@ -91,6 +98,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
                     }
                     Err(error) => error!(%error, "reload refused; the present configuration stays in force"),
                 }
+                supervisor::ready();
             }
         };
         tokio::select! {

@@ -22,6 +22,10 @@ pub struct Metrics {
 pub struct ClientMetrics {
     /// Connected now.
     pub connections: Gauge,
+    /// Bytes held for clients.
+    pub memory: Gauge,
+    /// Wrong passwords of clients.
+    pub auth_failures: Counter,
     /// Connected ever.
     pub accepted: Counter,
     /// Gone, by reason.
@@ -131,6 +135,8 @@ impl ClientMetrics {
         let requests = labels.commands.iter().chain(&["other"]);
         Self {
             connections: gauge!("cloakroom_client_connections"),
+            memory: gauge!("cloakroom_client_memory_bytes"),
+            auth_failures: counter!("cloakroom_auth_failures_total"),
             accepted: counter!("cloakroom_client_connections_total"),
             closed: Labelled::new(
                 labels.closes.iter().copied(),
@@ -172,6 +178,11 @@ fn describe() {
     level!("cloakroom_build_info", "Always 1; the version is a label.");
     level!("cloakroom_client_connections", "Clients connected now.");
     count!("cloakroom_client_connections_total", "Clients connected since the start.");
+    level!(
+        "cloakroom_client_memory_bytes",
+        "Requests and replies held for clients, of those who hold 16 KiB and more."
+    );
+    count!("cloakroom_auth_failures_total", "Wrong passwords of clients.");
     count!("cloakroom_client_disconnects_total", "Clients that have gone, by reason.");
     count!("cloakroom_requests_total", "Requests by command, however they were answered.");
     count!("cloakroom_client_received_bytes_total", "Bytes read from clients.");

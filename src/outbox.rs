@@ -47,7 +47,7 @@ const FIRST_WINDOW: usize = 32;
 /// A reply up to this size is a small one.
 const SMALL: usize = 4 << 10;
 
-/// What an idle client's buffer may keep.
+/// Bytes of replies whose buffer an idle client may keep.
 const IDLE_CAPACITY: usize = 4 << 10;
 
 /// The replies of one client.
@@ -63,8 +63,12 @@ struct State {
     /// Bytes whose turn has come, oldest first: large pieces, then the small ones behind them.
     chunks: VecDeque<Bytes>,
     tail: BytesMut,
+    /// The most that `tail` has held.
+    tail_peak: usize,
     /// Bytes in `chunks` and `tail`.
     unread: usize,
+    /// Bytes of replies whose turn has not come.
+    parked: usize,
     /// Requests not wholly answered yet; the first one's number is `first`.
     slots: VecDeque<Reply>,
     first: u64,
@@ -108,6 +112,7 @@ impl Outbox {
             (false, false) => {
                 let mut parked = BytesMut::new();
                 write(&mut parked);
+                state.parked += parked.len();
                 state.slots.push_back(Reply::Parked(parked));
             }
         }
@@ -207,6 +212,12 @@ impl Outbox {
         self.state.borrow().unread
     }
 
+    /// Bytes held for the client: those it has not taken, and those whose turn has not come.
+    pub fn held(&self) -> usize {
+        let state = self.state.borrow();
+        state.unread + state.parked
+    }
+
     /// Shows `write` the oldest bytes; it says how many of them it took.
     pub fn take<E>(&self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<(), E> {
         let mut state = self.state.borrow_mut();
@@ -243,6 +254,7 @@ impl Outbox {
             if !is_muted {
                 write(&mut parked);
             }
+            state.parked += parked.len();
             state.slots[index] = Reply::Parked(parked);
             return;
         }
@@ -271,6 +283,7 @@ impl State {
         let before = self.tail.len();
         write(&mut self.tail);
         self.unread += self.tail.len() - before;
+        self.tail_peak = self.tail_peak.max(self.tail.len());
     }
 
     fn append_bytes(&mut self, bytes: Bytes) {
@@ -291,6 +304,7 @@ impl State {
         while let Some(Reply::Parked(_)) = self.slots.front() {
             let Some(Reply::Parked(parked)) = self.slots.pop_front() else { unreachable!("just seen") };
             self.first += 1;
+            self.parked -= parked.len();
             self.append_bytes(parked.freeze());
         }
     }
@@ -305,12 +319,9 @@ impl State {
             return;
         }
         self.tail.advance(taken);
-        if self.tail.is_empty() {
-            // A burst must not leave its memory with an idle client.
-            match self.tail.capacity() > COPY_UP_TO * 4 {
-                true => self.tail = BytesMut::with_capacity(IDLE_CAPACITY),
-                false => self.tail.clear(),
-            }
+        // A burst must not leave its memory with an idle client.
+        if self.tail.is_empty() && std::mem::take(&mut self.tail_peak) > IDLE_CAPACITY {
+            self.tail = BytesMut::new();
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A connected socket of either side: TCP or Unix, plain or TLS.
 
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -28,29 +29,51 @@ pub enum Stream {
     Tls(Box<TlsStream<Socket>>),
 }
 
-/// A listening Unix socket. Its file goes with it.
+/// A listening Unix socket.
 #[derive(Debug)]
 pub struct UnixDoor {
     listener: UnixListener,
     path: PathBuf,
+    /// Whether the file goes with it.
+    is_ours: bool,
 }
 
 impl UnixDoor {
-    /// Starts listening. A socket nobody listens on, which a killed process leaves behind, is replaced.
+    /// Starts listening, with these permissions. A socket nobody listens on, which a killed process leaves behind, is
+    /// replaced.
     ///
     /// # Errors
     /// Another process listens there, or there is a file that is no socket.
-    pub fn bind(path: &Path) -> io::Result<Self> {
-        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-        if is_socket {
-            match std::os::unix::net::UnixStream::connect(path) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-                Ok(_) | Err(_) => {
-                    return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
-                }
-            }
+    pub fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        let in_use = |text| Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        match std::fs::symlink_metadata(path) {
+            Ok(file) if !file.file_type().is_socket() => return in_use("there is a file that is no socket"),
+            Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Ok(_) | Err(_) => return in_use("another process listens there"),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
-        Ok(Self { listener: UnixListener::bind(path)?, path: path.to_owned() })
+        // Made where nobody else can go, and moved into place with its permissions: there is no moment in which more
+        // may connect.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let private = tempfile::Builder::new().prefix(".").rand_bytes(6).tempdir_in(parent)?;
+        let place = private.path().join("s");
+        let listener = UnixListener::bind(&place)?;
+        std::fs::set_permissions(&place, Permissions::from_mode(mode))?;
+        std::fs::rename(&place, path)?;
+        Ok(Self { listener, path: path.to_owned(), is_ours: true })
+    }
+
+    /// Takes a socket that listens already, whose file is another's.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn adopt(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let path = listener.local_addr()?.as_pathname().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { listener: UnixListener::from_std(listener)?, path, is_ours: false })
     }
 
     /// Where it listens.
@@ -72,7 +95,9 @@ impl UnixDoor {
 
 impl Drop for UnixDoor {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.is_ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -34,6 +34,9 @@ use crate::upstream::Server;
 /// Scrapes at a time; more wait.
 const CONNECTIONS: usize = 32;
 
+/// Of the file, where the port is a Unix socket.
+const PERMISSIONS: u32 = 0o660;
+
 /// A client that does not send a request in this time is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -63,7 +66,7 @@ impl Port {
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp { host, port } => TcpListener::bind((host.as_str(), *port)).await.map(Self::Tcp),
-            Address::Unix(path) => UnixDoor::bind(path).map(Self::Unix),
+            Address::Unix(path) => UnixDoor::bind(path, PERMISSIONS).map(Self::Unix),
         }
     }
 

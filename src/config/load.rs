@@ -1,6 +1,5 @@
 //! From a file, flags and the environment to a [`Config`].
 
-use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -187,21 +186,10 @@ fn check(loaded: &Loaded) -> Result<(), ConfigError> {
             return Err(loaded.error(key, "must be at least 1"));
         }
     }
-    if is_open(&listen.address) && listen.password_file.is_none() && listen.tls.client_ca_file.is_none() {
-        let problem = "beyond loopback anyone could read every session: set listen.password_file, or listen.tls.client_ca_file, \
-                       or listen on 127.0.0.1, [::1] or a unix: socket";
+    if let Some(problem) = listen.openness(&listen.address) {
         return Err(loaded.error("listen.address", problem));
     }
     Ok(())
-}
-
-/// Whether others than this machine may connect.
-fn is_open(address: &Address) -> bool {
-    match address {
-        Address::Unix(_) => false,
-        Address::Tcp { host, .. } if host == "localhost" => false,
-        Address::Tcp { host, .. } => !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-    }
 }
 
 impl Source {

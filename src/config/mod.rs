@@ -44,6 +44,9 @@ pub struct Listen {
     pub workers: usize,
     /// More clients are answered `-ERR max number of clients reached` and closed.
     pub max_clients: usize,
+    /// Permissions of the file, in octal, where `address` is a Unix socket.
+    #[serde(deserialize_with = "value::mode")]
+    pub unix_mode: u32,
     /// When set, clients must `AUTH`: one password, or `user:password`, a line.
     #[serde(deserialize_with = "value::path")]
     pub password_file: Option<PathBuf>,
@@ -60,10 +63,22 @@ impl Default for Listen {
             address: Address::tcp("127.0.0.1", 6380),
             workers: 0,
             max_clients: 10_000,
+            unix_mode: 0o660,
             password_file: None,
             drain_timeout: Duration::from_secs(10),
             tls: ListenTls::default(),
         }
+    }
+}
+
+impl Listen {
+    /// Why clients may not be let in at `address`; `None` if they may.
+    pub fn openness(&self, address: &Address) -> Option<&'static str> {
+        let is_guarded = self.password_file.is_some() || self.tls.client_ca_file.is_some();
+        (address.is_beyond_loopback() && !is_guarded).then_some(
+            "beyond loopback anyone could read every session: set listen.password_file, or listen.tls.client_ca_file, \
+             or listen on 127.0.0.1, [::1] or a unix: socket",
+        )
     }
 }
 
@@ -86,7 +101,7 @@ pub struct ListenTls {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one request; a longer one is refused and its client closed.
+    /// Bytes of one argument, and of a whole request but for 1 MiB; a longer one is refused and its client closed.
     pub request: ByteSize,
     /// Arguments of one request.
     pub arguments: usize,
@@ -94,19 +109,23 @@ pub struct Limits {
     pub in_flight: usize,
     /// Replies one client has not read yet; its requests wait while it has more.
     pub unread_replies: ByteSize,
+    /// Bytes of requests read from a client that does not take its replies; beyond it, it is not read from.
+    pub read_ahead: ByteSize,
     /// A client that takes none of its replies for so long is closed.
     #[serde(deserialize_with = "value::duration")]
     pub unread_timeout: Duration,
     /// A request that has begun must be whole within this, and a second for each 64 KiB of it.
     #[serde(deserialize_with = "value::duration")]
     pub request_timeout: Duration,
-    /// Where a password is wanted, a client that has not given it within this is closed.
+    /// Where TLS or a password is wanted, a client that has not come so far within this is closed.
     #[serde(deserialize_with = "value::duration")]
     pub auth_timeout: Duration,
     /// Requests one upstream connection holds, waiting or in flight; beyond it clients wait.
     pub queue: ByteSize,
     /// Upstream connections held by single clients (`MULTI`, `BLPOP`, `SUBSCRIBE` ...) at a time.
     pub pinned: usize,
+    /// Memory for the requests and replies of all clients together; past it, those who hold most are closed.
+    pub memory: ByteSize,
 }
 
 impl Default for Limits {
@@ -116,11 +135,13 @@ impl Default for Limits {
             arguments: 1 << 20,
             in_flight: 256,
             unread_replies: ByteSize::mib(1),
+            read_ahead: ByteSize::mib(32),
             unread_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             auth_timeout: Duration::from_secs(10),
             queue: ByteSize::mib(16),
             pinned: 1000,
+            memory: ByteSize::mib(1024),
         }
     }
 }

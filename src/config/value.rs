@@ -1,6 +1,7 @@
 //! The values of the configuration: addresses, sizes, lengths of time.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,15 @@ impl Address {
     /// A TCP address.
     pub fn tcp(host: &str, port: u16) -> Self {
         Self::Tcp { host: host.to_owned(), port }
+    }
+
+    /// Whether others than this machine can reach it.
+    pub fn is_beyond_loopback(&self) -> bool {
+        match self {
+            Self::Unix(_) => false,
+            Self::Tcp { host, .. } if host == "localhost" => false,
+            Self::Tcp { host, .. } => !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        }
     }
 }
 
@@ -107,6 +117,14 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration,
         || D::Error::custom(format!("\"{text}\" is no length of time, expected one such as \"100ms\" or \"1m 30s\""));
     let length = humantime::parse_duration(&text).map_err(|_| bad())?;
     if length.is_zero() { Err(bad()) } else { Ok(length) }
+}
+
+/// Permissions of a file, in octal: `"0660"`.
+pub(super) fn mode<'de, D: Deserializer<'de>>(source: D) -> Result<u32, D::Error> {
+    let bad = "expected permissions in octal and in quotes, such as \"0660\"";
+    let text = String::deserialize(source).map_err(|_| D::Error::custom(bad))?;
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| D::Error::custom(format!("\"{text}\" are no permissions, {bad}")))
 }
 
 /// An empty string is no path.

@@ -4,21 +4,23 @@ use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
+use super::listener::Listener;
 use crate::socket::Socket;
 
 /// A client's socket on its way to a worker.
 #[derive(Debug)]
 pub(super) enum Accepted {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    /// And the path it listens on.
+    Unix(UnixStream, String),
 }
 
 impl Accepted {
     /// Takes the socket off the runtime of the thread that accepted it.
-    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+    pub(super) fn new(socket: Socket, listener: &Listener) -> io::Result<Self> {
         match socket {
             Socket::Tcp(tcp) => tcp.into_std().map(Self::Tcp),
-            Socket::Unix(unix) => unix.into_std().map(Self::Unix),
+            Socket::Unix(unix) => unix.into_std().map(|unix| Self::Unix(unix, listener.path())),
         }
     }
 
@@ -29,9 +31,7 @@ impl Accepted {
                 let (peer, local) = (tcp.peer_addr()?.to_string(), tcp.local_addr()?.to_string());
                 (Socket::Tcp(tokio::net::TcpStream::from_std(tcp)?), peer, local)
             }
-            Self::Unix(unix) => {
-                let local = unix.local_addr()?;
-                let path = local.as_pathname().map_or(String::new(), |path| path.display().to_string());
+            Self::Unix(unix, path) => {
                 // As Redis writes the peer of a Unix socket.
                 (Socket::Unix(tokio::net::UnixStream::from_std(unix)?), format!("{path}:0"), format!("{path}:0"))
             }

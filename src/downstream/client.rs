@@ -5,6 +5,7 @@ mod pinned;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
@@ -18,7 +19,7 @@ use super::{CloseReason, here};
 use crate::command::{Command, PinReason};
 use crate::config;
 use crate::dispatch::{Forwarded, Track};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Slot};
 use crate::resp::request::{Limits, Parser, Request};
 use crate::resp::{Protocol, encode};
 use crate::upstream::{NOT_EXECUTED, Pinned};
@@ -38,6 +39,15 @@ pub(super) enum Outcome {
     Close(CloseReason),
 }
 
+/// Bytes of a request besides its longest argument.
+const BESIDES_VALUE: usize = 1 << 20;
+
+/// Bytes of replies a client may leave unread before it has authenticated.
+const UNREAD_UNAUTHENTICATED: usize = 1 << 10;
+
+/// How long a wrong password is thought about.
+const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
+
 /// One client.
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
@@ -49,6 +59,8 @@ pub(super) struct Client {
     /// A key it watches may have changed unseen: its next `EXEC` answers null.
     is_doomed: bool,
     pub(super) replies: Replies,
+    /// A wrong password, and when the client is told; nothing else is done for it before.
+    wrong_password: Option<(Slot, Instant)>,
     /// What others have been shown of it.
     view: View,
     track: Track,
@@ -86,6 +98,7 @@ impl Client {
             mode: Mode::Open,
             is_doomed: false,
             replies: Replies::On,
+            wrong_password: None,
             view: View::default(),
             track: Track::default(),
             last_command: (0, 0),
@@ -100,10 +113,28 @@ impl Client {
         match self.mode {
             Mode::Unauthenticated => Limits::UNAUTHENTICATED,
             Mode::Open | Mode::Pinned { .. } | Mode::Aborted => {
-                let request = limits.request.bytes();
-                Limits { arguments: limits.arguments, bulk: request, request, authenticated: true }
+                let bulk = limits.request.bytes().min(limits.memory.bytes());
+                Limits { arguments: limits.arguments, bulk, request: bulk + BESIDES_VALUE, authenticated: true }
             }
         }
+    }
+
+    /// Bytes of replies it may leave unread before its requests wait.
+    pub(super) fn unread_most(&self, limits: &config::Limits) -> usize {
+        match self.mode {
+            Mode::Unauthenticated => UNREAD_UNAUTHENTICATED,
+            Mode::Open | Mode::Pinned { .. } | Mode::Aborted => limits.unread_replies.bytes(),
+        }
+    }
+
+    /// Whether the connection it holds, if it holds one, may be given more to write.
+    pub(super) fn has_room_upstream(&self, limits: &config::Limits) -> bool {
+        !matches!(&self.mode, Mode::Pinned { conn, .. } if conn.unwritten() >= limits.queue.bytes())
+    }
+
+    /// Bytes held for it besides its socket's input.
+    pub(super) fn held(&self) -> usize {
+        self.outbox.held() + if let Mode::Pinned { conn, .. } = &self.mode { conn.held() } else { 0 }
     }
 
     /// Acts on a request.
@@ -188,8 +219,11 @@ impl Client {
         self.is_doomed = false;
         self.protocol = Protocol::Resp2;
         self.db = self.worker.settings().db;
-        self.replies = Replies::On;
-        self.outbox.mute(false);
+        // What `CLIENT REPLY SKIP` has said of this very request still holds.
+        if self.replies == Replies::Off {
+            self.replies = Replies::On;
+            self.outbox.mute(false);
+        }
         {
             let mut about = self.entry.about();
             (about.db, about.protocol) = (self.db, self.protocol);
@@ -211,6 +245,24 @@ impl Client {
         if matches!(self.mode, Mode::Unauthenticated) {
             self.mode = Mode::Open;
         }
+    }
+
+    /// The credentials were wrong: it is told so after a while, and whoever guesses cannot guess often.
+    pub(super) fn refuse_password(&mut self, now: Instant) {
+        self.worker.password_refused(&self.entry, now);
+        self.wrong_password = Some((self.outbox.reserve(), now + WRONG_PASSWORD_DELAY));
+    }
+
+    /// When the client is told of a wrong password.
+    pub(super) fn wrong_password_due(&self) -> Option<Instant> {
+        self.wrong_password.map(|(_, due)| due)
+    }
+
+    /// Tells it, if it is time. Whether it was.
+    pub(super) fn tell_wrong_password(&mut self, now: Instant) -> bool {
+        let Some((slot, _)) = self.wrong_password.take_if(|(_, due)| *due <= now) else { return false };
+        self.outbox.fail(slot, here::WRONGPASS);
+        true
     }
 
     /// Answers in the client's protocol.

@@ -31,11 +31,13 @@ pub enum CloseReason {
     SlowWriter,
     /// It did not authenticate within `limits.auth_timeout`.
     Unauthenticated,
+    /// It held most of what was more than `limits.memory`.
+    Memory,
 }
 
 impl CloseReason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Client,
         Self::Quit,
         Self::Io,
@@ -49,6 +51,7 @@ impl CloseReason {
         Self::SlowReader,
         Self::SlowWriter,
         Self::Unauthenticated,
+        Self::Memory,
     ];
 
     /// What an error of the client's socket means: with TLS, a client that simply closes is one.
@@ -58,7 +61,10 @@ impl CloseReason {
 
     /// Whether the client needs no orderly end: it is gone, or has been waited for long enough.
     pub(super) fn is_abrupt(self) -> bool {
-        matches!(self, Self::Client | Self::Io | Self::OtherProtocol | Self::SlowReader | Self::SlowWriter)
+        matches!(
+            self,
+            Self::Client | Self::Io | Self::OtherProtocol | Self::SlowReader | Self::SlowWriter | Self::Memory
+        )
     }
 
     /// The reason as a metric label.
@@ -77,6 +83,7 @@ impl CloseReason {
             Self::SlowReader => "slow_reader",
             Self::SlowWriter => "slow_writer",
             Self::Unauthenticated => "unauthenticated",
+            Self::Memory => "memory",
         }
     }
 }

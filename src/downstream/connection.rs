@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 use tokio_util::io::poll_read_buf;
 
-use patience::Waiting;
+use patience::Patience;
 
 use super::client::{Client, Outcome};
 use super::close::CloseReason;
@@ -47,6 +47,8 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     stream: Stream,
     input: BytesMut,
+    /// The most that `input` has held.
+    input_peak: usize,
     parser: Parser,
     /// The length of the whole request at the start of `input`.
     parsed: Option<usize>,
@@ -58,8 +60,7 @@ pub(super) struct Connection {
     is_at_end: bool,
     /// No further request is acted on.
     closing: Option<CloseReason>,
-    /// What the client keeps the proxy waiting for, and since when.
-    waiting: Option<(Waiting, Instant)>,
+    patience: Patience,
     client: Client,
     handle: Rc<Handle>,
 }
@@ -77,13 +78,14 @@ impl Connection {
         Self {
             stream,
             input: BytesMut::new(),
+            input_peak: 0,
             parser: Parser::default(),
             parsed: None,
             wants_bytes: true,
             read_size: READ,
             is_at_end: false,
             closing: None,
-            waiting: None,
+            patience: Patience::default(),
             client,
             handle,
         }
@@ -127,10 +129,11 @@ impl Connection {
         let mut now = None;
         self.wants_bytes = false;
         let settings = self.client.worker.settings();
-        while self.closing.is_none() && self.may_accept(&settings.limits) {
+        let limits = &settings.limits;
+        while self.closing.is_none() && self.may_accept(limits) {
             let len = match self.parsed {
                 Some(len) => len,
-                None => match self.parser.advance(&self.input, &self.client.limits(&settings.limits)) {
+                None => match self.parser.advance(&self.input, &self.client.limits(limits)) {
                     Ok(Some(len)) => len,
                     Ok(None) => {
                         self.wants_bytes = true;
@@ -154,7 +157,7 @@ impl Connection {
             match outcome {
                 Outcome::Wait => break,
                 Outcome::CheckOut(reason) => return Turn::CheckOut(reason),
-                Outcome::HandOver => self.client.send_large(self.input.split_to(len).freeze()),
+                Outcome::HandOver => self.hand_over(len),
                 Outcome::Done => self.input.advance(len),
                 Outcome::Close(reason) => {
                     self.closing = Some(reason);
@@ -162,20 +165,24 @@ impl Connection {
                 }
             }
             self.parsed = None;
-            // The next request has its own time to be finished.
-            self.waiting = self.waiting.filter(|(waiting, _)| *waiting != Waiting::Finishing);
+            self.patience.request_is_whole();
         }
         self.settle();
         Turn::Wait
     }
 
+    /// Hands the request at the start of the input over as it is.
+    fn hand_over(&mut self, len: usize) {
+        let request = self.input.split_to(len).freeze();
+        // What is left must not keep the memory of what has gone.
+        self.input = BytesMut::from(&self.input[..]);
+        self.client.send_large(request);
+    }
+
     /// After a burst: what is not needed any more is given back.
     fn settle(&mut self) {
-        if self.input.is_empty() {
-            match self.input.capacity() > READ_MOST {
-                true => self.input = BytesMut::new(),
-                false => self.input.clear(),
-            }
+        if self.input.is_empty() && std::mem::take(&mut self.input_peak) > READ {
+            self.input = BytesMut::new();
         }
         if self.parsed.is_none() {
             self.client.check_in_if_clear();
@@ -186,9 +193,22 @@ impl Connection {
     /// Whether the client is within its bounds (G7).
     fn may_accept(&self, limits: &Limits) -> bool {
         let outbox = &self.client.outbox;
-        let unread_most = limits.unread_replies.bytes();
-        let unread = outbox.unread();
-        unread < unread_most && outbox.in_flight() < limits.in_flight.min(outbox.window(unread_most - unread))
+        let (most, held) = (self.client.unread_most(limits), outbox.held());
+        let must_give_way = held > 0 && self.handle.share.must_give_way();
+        held < most
+            && outbox.in_flight() < limits.in_flight.min(outbox.window(most - held))
+            && !must_give_way
+            && self.client.has_room_upstream(limits)
+            && self.client.wrong_password_due().is_none()
+    }
+
+    /// How far it may be read ahead of the requests that can be acted on. One that writes before it reads, as a
+    /// client does that sends a long pipeline, would wait for us while we wait for it.
+    fn read_ahead(&self, limits: &Limits) -> usize {
+        match self.client.outbox.unread() >= self.client.unread_most(limits) {
+            true => limits.read_ahead.bytes(),
+            false => READ_AHEAD,
+        }
     }
 
     fn refuse(&mut self, error: RequestError) {
@@ -266,6 +286,11 @@ impl Connection {
         }
         has_moved |= self.poll_pinned(cx)?;
         has_moved |= self.poll_read(cx).map_err(|error| CloseReason::of_io(&error))?;
+        if let Some(due) = self.client.wrong_password_due() {
+            has_moved |= self.client.tell_wrong_password(Instant::now());
+            self.handle.due.set(Some(due));
+        }
+        self.handle.share.set(self.input.len() + self.client.held());
         if has_moved {
             return Poll::Ready(Ok(()));
         }
@@ -341,7 +366,10 @@ impl Connection {
         if self.is_at_end {
             return Ok(false);
         }
-        if !self.wants_bytes && self.input.len() >= READ_AHEAD {
+        if self.handle.share.must_give_way() {
+            return Ok(false);
+        }
+        if !self.wants_bytes && self.input.len() >= self.read_ahead(&self.client.worker.settings().limits) {
             // It may have gone behind all that; nobody wakes us for it.
             self.is_at_end = self.stream.is_closed_by_peer(cx);
             self.handle.due.set(self.handle.due.get().or_else(|| Some(Instant::now() + LOOK_AGAIN)));
@@ -357,6 +385,7 @@ impl Connection {
         };
         let read = read?;
         self.is_at_end = read == 0;
+        self.input_peak = self.input_peak.max(self.input.len());
         self.read_size = match read >= self.read_size {
             true => (self.read_size * 4).min(READ_MOST),
             false => READ,

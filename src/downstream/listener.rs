@@ -24,6 +24,7 @@ use super::close::CloseReason;
 use super::worker::Workers;
 use crate::config::{Address, ListenTls};
 use crate::socket::{Socket, Stream, UnixDoor};
+use crate::supervisor::Inherited;
 use crate::upstream::tls::{TlsError, certificates, private_key};
 
 /// Clients the system holds until they are accepted.
@@ -49,7 +50,7 @@ impl Listener {
     ///
     /// # Errors
     /// The system's: the address is in use, or not this machine's.
-    pub async fn bind(address: &Address) -> io::Result<Self> {
+    pub async fn bind(address: &Address, unix_mode: u32) -> io::Result<Self> {
         let kind = match address {
             Address::Tcp { host, port } => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
@@ -61,9 +62,32 @@ impl Listener {
                 }
                 return Err(last);
             }
-            Address::Unix(path) => Kind::Unix(UnixDoor::bind(path)?),
+            Address::Unix(path) => Kind::Unix(UnixDoor::bind(path, unix_mode)?),
         };
         Ok(Self { kind })
+    }
+
+    /// Takes a socket that listens already: a service manager's.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn adopt(inherited: Inherited) -> io::Result<Self> {
+        let kind = match inherited {
+            Inherited::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Kind::Tcp(TcpListener::from_std(listener)?)
+            }
+            Inherited::Unix(listener) => Kind::Unix(UnixDoor::adopt(listener)?),
+        };
+        Ok(Self { kind })
+    }
+
+    /// The path of a Unix socket.
+    pub(super) fn path(&self) -> String {
+        match &self.kind {
+            Kind::Tcp(_) => String::new(),
+            Kind::Unix(door) => door.path().display().to_string(),
+        }
     }
 
     /// The address clients can use: with the port the system chose, if it was asked to.
@@ -88,7 +112,7 @@ impl Listener {
                     workers.turned_away(CloseReason::TooMany);
                     turn_away(socket, workers.speaks_tls());
                 }
-                Ok(socket) => match Accepted::new(socket) {
+                Ok(socket) => match Accepted::new(socket, self) {
                     Ok(accepted) => workers.serve(accepted),
                     Err(error) => warn!(cause = %error, "cannot hand on a client"),
                 },

@@ -163,6 +163,8 @@ fn client_route(command: &Command<'_>) -> Route {
         Route::Pin(PinReason::Tracking)
     } else if is("pause") || is("unpause") {
         Route::Pin(PinReason::Unknown)
+    } else if is("help") {
+        Route::Forward
     } else {
         Route::Here(Local::Client)
     }

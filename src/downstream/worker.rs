@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, interval, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::accepted::Accepted;
 use super::auth::{DEFAULT_USER, Users};
@@ -26,6 +26,7 @@ use super::close::CloseReason;
 use super::connection::Connection;
 use super::listener::TlsListener;
 use super::register::{About, Entry, Register};
+use crate::budget::{Budget, Share, to_shed};
 use crate::command::{Command, Commands};
 use crate::config::Limits;
 use crate::dispatch::Dispatch;
@@ -34,9 +35,6 @@ use crate::outbox::Outbox;
 use crate::resp::request::Request;
 use crate::socket::{Socket, Stream};
 use crate::upstream::{LaneLimits, Pool, Server};
-
-/// A client that does not finish its TLS handshake in this time is closed.
-const TLS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a worker looks after clients that have waited too long.
 const LOOK: Duration = Duration::from_millis(50);
@@ -72,6 +70,7 @@ pub(super) struct Shared {
     pinned: Arc<Semaphore>,
     /// Who may come in, and how. The lock guards this one field, for a copy.
     door: Mutex<Door>,
+    budget: Arc<Budget>,
     ends: Vec<End>,
 }
 
@@ -115,6 +114,8 @@ pub(super) struct Handle {
     pub(super) due: Cell<Option<Instant>>,
     /// When it is closed, and why, should it not go on before.
     pub(super) patience: Cell<Option<(Instant, CloseReason)>>,
+    /// The memory it holds.
+    pub(super) share: Share,
 }
 
 impl Handle {
@@ -135,6 +136,10 @@ pub struct Worker {
     pub(super) shared: Arc<Shared>,
     handles: Handles,
     is_draining: Cell<bool>,
+    /// At the last look there was more memory held than allowed.
+    was_over_budget: Cell<bool>,
+    /// When a wrong password was last logged.
+    warned: Cell<Option<Instant>>,
 }
 
 /// All workers, seen from the thread that accepts.
@@ -161,9 +166,15 @@ impl Workers {
                 (End { orders, clients: AtomicUsize::new(0) }, inbox)
             })
             .unzip();
-        let pinned = Arc::new(Semaphore::new(settings.limits.pinned));
-        let shared =
-            Arc::new(Shared { register: Register::default(), metrics, server, pinned, door: Mutex::new(door), ends });
+        let shared = Arc::new(Shared {
+            register: Register::default(),
+            metrics,
+            server,
+            pinned: Arc::new(Semaphore::new(settings.limits.pinned)),
+            door: Mutex::new(door),
+            budget: Budget::new(settings.limits.memory.bytes()),
+            ends,
+        });
         let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
             let (settings, shared) = (settings.clone(), Arc::clone(&shared));
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
@@ -204,6 +215,7 @@ impl Workers {
     /// Puts new settings in force, for clients that are connected as well.
     pub fn reload(&self, settings: &Settings, door: Door) {
         *self.shared.door() = door;
+        self.shared.budget.set_most(settings.limits.memory.bytes());
         for end in &self.shared.ends {
             let _ = end.orders.send(Message::Reload(settings.clone()));
         }
@@ -276,6 +288,8 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
         shared,
         handles,
         is_draining: Cell::new(false),
+        was_over_budget: Cell::new(false),
+        warned: Cell::new(None),
     });
     let mut clients = Vec::new();
     let mut look = interval(LOOK);
@@ -284,6 +298,7 @@ async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: U
             message = inbox.recv() => message,
             now = look.tick() => {
                 worker.look_after_clients(now);
+                worker.look_after_memory();
                 clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
                 if worker.is_draining.get() && clients.is_empty() {
                     return;
@@ -343,6 +358,38 @@ impl Worker {
         }
     }
 
+    /// Past `limits.memory`, closes those who hold most: of what is too much, this worker's part.
+    fn look_after_memory(&self) {
+        let budget = &self.shared.budget;
+        if self.index == 0 {
+            self.shared.metrics.client.memory.set(budget.held() as f64);
+        }
+        let excess = budget.excess();
+        let handles = self.handles.borrow();
+        if self.was_over_budget.replace(excess > 0) && excess == 0 {
+            // Those who gave way may go on.
+            handles.values().filter(|handle| handle.share.held() > 0).for_each(|handle| handle.outbox.wake());
+        }
+        if excess == 0 {
+            return;
+        }
+        let mut holders: Vec<_> = handles.iter().map(|(id, handle)| (handle.share.held(), *id)).collect();
+        let ours: usize = holders.iter().map(|(held, _)| held).sum();
+        let part = (excess as f64 * ours as f64 / budget.held().max(1) as f64).ceil() as usize;
+        for client in to_shed(&mut holders, part) {
+            handles[&client].give(Order::Kill(CloseReason::Memory));
+        }
+    }
+
+    /// A client has given a wrong password. Logged once a second at most: whoever tries them all fills no disk.
+    pub(super) fn password_refused(&self, entry: &Entry, now: Instant) {
+        self.shared.metrics.client.auth_failures.increment(1);
+        if self.warned.get().is_none_or(|warned| now.duration_since(warned) >= Duration::from_secs(1)) {
+            self.warned.set(Some(now));
+            warn!(client = entry.id, peer = entry.peer, "a client's password was refused");
+        }
+    }
+
     async fn serve(self: Rc<Self>, accepted: Accepted) {
         let reason = match accepted.into_socket() {
             Ok((socket, peer, local)) => self.serve_socket(socket, peer, local).await,
@@ -356,9 +403,13 @@ impl Worker {
         let tls = self.shared.door().tls.clone();
         let stream = match tls {
             None => Stream::Plain(socket),
-            Some(tls) => match timeout(TLS_TIMEOUT, tls.accept(socket)).await {
+            Some(tls) => match timeout(self.settings().limits.auth_timeout, tls.accept(socket)).await {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(_)) | Err(_) => return CloseReason::Tls,
+                Ok(Err(error)) => {
+                    debug!(peer, %error, "a client's TLS handshake failed");
+                    return CloseReason::Tls;
+                }
+                Err(_) => return CloseReason::Tls,
             },
         };
         let about = About { db: self.settings().db, user: DEFAULT_USER.to_owned(), ..About::default() };
@@ -369,6 +420,7 @@ impl Worker {
             order: Cell::new(if self.is_draining.get() { Order::Close(CloseReason::Drain) } else { Order::Serve }),
             due: Cell::new(None),
             patience: Cell::new(None),
+            share: Share::new(Arc::clone(&self.shared.budget)),
         });
         self.handles.borrow_mut().insert(entry.id, Rc::clone(&handle));
         self.shared.metrics.client.accepted.increment(1);

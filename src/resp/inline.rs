@@ -32,7 +32,8 @@ fn word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
             [] => return Some((word, rest)),
             // Redis stops at a NUL, the end of a C string.
             [0, ..] => return Some((word, &[])),
-            [first, ..] if is_space(*first) => return Some((word, rest)),
+            // Other space, which is skipped between words, does not end one.
+            [b' ' | b'\n' | b'\r' | b'\t', ..] => return Some((word, rest)),
             [b'"', tail @ ..] => return closed(word_in_double_quotes(&mut word, tail)?, word),
             [b'\'', tail @ ..] => return closed(word_in_single_quotes(&mut word, tail)?, word),
             [byte, tail @ ..] => {
@@ -123,6 +124,7 @@ mod tests {
             (r#"SET a "\x41\n\"\q""#, Some(&["SET", "a", "A\n\"q"])),
             (r"SET a 'b\'c\n'", Some(&["SET", "a", r"b'c\n"])),
             ("a\"b\"", Some(&["ab"])),
+            ("\x0bSET\x0ba \x0c\"b\"\x0b c", Some(&["SET\x0ba", "b", "c"])),
             ("\"\"", Some(&[""])),
             ("\"a\"b", None),
             ("\"a", None),

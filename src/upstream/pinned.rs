@@ -111,6 +111,16 @@ impl Pinned {
         self.unwritten.is_empty() && self.large.is_empty()
     }
 
+    /// Bytes held for its client.
+    pub fn held(&self) -> usize {
+        self.unwritten() + self.replies.held()
+    }
+
+    /// Bytes of requests the socket has not taken.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.len() + self.large.len()
+    }
+
     /// Writes what is queued, as far as the socket takes it.
     ///
     /// # Errors

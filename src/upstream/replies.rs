@@ -55,6 +55,11 @@ impl Replies {
         Self { buf: BytesMut::new(), given: 0, scan: Scan::new(), left: 0, read_size: READ }
     }
 
+    /// Bytes held of replies that are not whole.
+    pub(super) fn held(&self) -> usize {
+        self.buf.len()
+    }
+
     /// Reads once. `Ok(0)` is the end of the stream.
     pub(super) fn poll_read(
         &mut self,

@@ -19,7 +19,6 @@ const REFUSED: &str = "+OK -ERR not allowed in a transaction through a proxy -EX
 pub const DIFFERENCES: &[Difference] = &[
     row(b"CLIENT NO-TOUCH ON\r\nQUIT\r\n", "-ERR unknown subcommand 'NO-TOUCH'. Try CLIENT HELP. +OK", "+OK +OK"),
     row(b"CLIENT SETINFO LIB-NAME a\r\nQUIT\r\n", "-ERR unknown subcommand 'SETINFO'. Try CLIENT HELP. +OK", "+OK +OK"),
-    row(b"CLIENT HELP\r\nQUIT\r\n", "*48 +CLIENT <subcommand> ...", "*29 +CLIENT <subcommand> ..."),
     row(b"MULTI\r\nHELLO 3\r\nEXEC\r\nQUIT\r\n", "+OK +QUEUED *1 %7 ...", REFUSED),
     row(b"MULTI\r\nAUTH default a\r\nEXEC\r\nQUIT\r\n", "+OK +QUEUED *1 +OK +OK", REFUSED),
     row(b"MULTI\r\nCLIENT GETNAME\r\nEXEC\r\nQUIT\r\n", "+OK +QUEUED *1 $-1 +OK", REFUSED),

@@ -1,4 +1,7 @@
 //! How long a client may keep the proxy waiting (G7).
+//!
+//! Each wait has a clock of its own, so that doing one thing does not gain time for another: who reads in bursts must
+//! authenticate in time all the same.
 
 use std::time::Duration;
 
@@ -11,14 +14,21 @@ use crate::downstream::mode::Mode;
 /// Bytes a second at which a long request may come at the slowest.
 const SLOWEST: u64 = 64 << 10;
 
-/// What a client keeps the proxy waiting for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waiting {
+/// Since when the client has been waited for.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
     /// To take this many bytes of replies: fewer would be progress.
-    Reading(usize),
+    reading: Option<(usize, Instant)>,
     /// To finish a request.
-    Finishing,
-    Authenticating,
+    finishing: Option<Instant>,
+    authenticating: Option<Instant>,
+}
+
+impl Patience {
+    /// The next request has its own time to be finished.
+    pub(super) fn request_is_whole(&mut self) {
+        self.finishing = None;
+    }
 }
 
 impl Connection {
@@ -28,25 +38,29 @@ impl Connection {
         let settings = self.client.worker.settings();
         let limits = &settings.limits;
         let unread = self.client.outbox.unread();
+        let is_unauthenticated = matches!(self.client.mode, Mode::Unauthenticated);
         let has_begun = !self.input.is_empty() && self.wants_bytes;
-        let (waiting, patience, reason) = if unread > 0 {
-            (Waiting::Reading(unread), limits.unread_timeout, CloseReason::SlowReader)
-        } else if matches!(self.client.mode, Mode::Unauthenticated) {
-            (Waiting::Authenticating, limits.auth_timeout, CloseReason::Unauthenticated)
-        } else if has_begun {
-            // A long request may take its time, as long as it comes.
-            let at_least = Duration::from_secs(self.input.len() as u64 / SLOWEST);
-            (Waiting::Finishing, limits.request_timeout + at_least, CloseReason::SlowWriter)
-        } else {
-            self.waiting = None;
+        let patience = &mut self.patience;
+        patience.reading = patience.reading.filter(|(before, _)| *before == unread && unread > 0);
+        patience.finishing = patience.finishing.filter(|_| has_begun);
+        patience.authenticating = patience.authenticating.filter(|_| is_unauthenticated);
+        if unread == 0 && !has_begun && !is_unauthenticated {
             self.handle.patience.set(None);
             return;
-        };
-        let since = match self.waiting {
-            Some((present, since)) if present == waiting => since,
-            _ => Instant::now(),
-        };
-        self.waiting = Some((waiting, since));
-        self.handle.patience.set(Some((since + patience, reason)));
+        }
+        let now = Instant::now();
+        let reading = (unread > 0).then(|| patience.reading.get_or_insert((unread, now)).1 + limits.unread_timeout);
+        // A long request may take its time, as long as it comes.
+        let at_least = Duration::from_secs(self.input.len() as u64 / SLOWEST);
+        let finishing = has_begun.then(|| *patience.finishing.get_or_insert(now) + limits.request_timeout + at_least);
+        let authenticating =
+            is_unauthenticated.then(|| *patience.authenticating.get_or_insert(now) + limits.auth_timeout);
+        let ends = [
+            (reading, CloseReason::SlowReader),
+            (finishing, CloseReason::SlowWriter),
+            (authenticating, CloseReason::Unauthenticated),
+        ];
+        let first = ends.into_iter().filter_map(|(end, reason)| Some((end?, reason))).min_by_key(|(end, _)| *end);
+        self.handle.patience.set(first);
     }
 }

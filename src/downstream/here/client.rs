@@ -50,13 +50,9 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) -> Outcome {
             request.arg(1).unwrap_or_default(),
             "'. Try CLIENT HELP.",
         )),
-        (b"help", 2) => client.say(|out, _| {
-            encode::array_header(out, HELP.len());
-            HELP.iter().for_each(|line| encode::simple(out, line));
-        }),
         (
             b"id" | b"getname" | b"setname" | b"setinfo" | b"info" | b"kill" | b"no-evict" | b"no-touch" | b"reply"
-            | b"unblock" | b"help",
+            | b"unblock",
             _,
         ) => {
             let subcommand = String::from_utf8_lossy(&subcommand);
@@ -255,35 +251,3 @@ impl Kind {
 fn id_of(text: &[u8]) -> Option<u64> {
     decimal(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0)
 }
-
-const HELP: &[&str] = &[
-    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "GETNAME",
-    "    Return the name of the current connection.",
-    "HELP",
-    "    Print this help.",
-    "ID",
-    "    Return the ID of the current connection.",
-    "INFO",
-    "    Return information about the current client connection.",
-    "KILL <ip:port> | <option> <value> [<option> <value> [...]]",
-    "    Kill connections of the proxy by address, ID, ADDR, LADDR, USER, TYPE, SKIPME.",
-    "LIST [TYPE (NORMAL|PUBSUB)] [ID <client-id> ...]",
-    "    Return information about the proxy's client connections.",
-    "NO-EVICT (ON|OFF)",
-    "    Accepted; clients are not evicted here.",
-    "PAUSE <timeout> [WRITE|ALL]",
-    "    Suspend the server's clients for <timeout> milliseconds.",
-    "REPLY (ON|OFF|SKIP)",
-    "    Control the replies sent to the current connection.",
-    "SETINFO <option> <value>",
-    "    Set the client's lib-name or lib-ver.",
-    "SETNAME <name>",
-    "    Assign the name <name> to the current connection.",
-    "TRACKING (ON|OFF) [...]",
-    "    Control server assisted client side caching, on a connection of the client's own.",
-    "UNBLOCK <client-id> [TIMEOUT|ERROR]",
-    "    Unblock a client of the proxy.",
-    "UNPAUSE",
-    "    Stop the server's pause.",
-];

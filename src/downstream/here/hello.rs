@@ -1,6 +1,6 @@
 //! `HELLO [version [AUTH user password] [SETNAME name]]`
 
-use super::{BAD_NAME, WRONGPASS, is_authenticated, is_valid_name, log_in, quoting};
+use super::{BAD_NAME, is_authenticated, is_valid_name, log_in, quoting};
 use crate::command::Command;
 use crate::downstream::client::Client;
 use crate::resp::{Protocol, decimal, encode};
@@ -39,7 +39,7 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
     if let Some((user, password)) = credentials
         && !log_in(client, user, password)
     {
-        return client.error(WRONGPASS);
+        return;
     }
     if !is_authenticated(client) {
         return client.error(NOT_AUTHENTICATED);

@@ -5,13 +5,15 @@
 mod client;
 mod hello;
 
+use tokio::time::Instant;
+
 use super::CloseReason;
 use super::client::{Client, Outcome};
 use super::mode::Mode;
 use crate::command::{Command, Local, PinReason};
 use crate::resp::encode;
 
-const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+pub(super) const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \
                            Are you sure your configuration is correct?";
@@ -68,19 +70,20 @@ fn auth(client: &mut Client, command: &Command<'_>) {
         (Some(password), None) => (&b"default"[..], password),
         _ => return client.error("ERR syntax error"),
     };
-    match log_in(client, user, password) {
-        true => client.say(|out, _| encode::simple(out, "OK")),
-        false => client.error(WRONGPASS),
+    if log_in(client, user, password) {
+        client.say(|out, _| encode::simple(out, "OK"));
     }
 }
 
-/// Whether the credentials are right; if so the client is authenticated.
+/// Whether the credentials are right; if so the client is authenticated, and else it is told.
 fn log_in(client: &mut Client, user: &[u8], password: &[u8]) -> bool {
     let users = client.worker.shared.users();
     // As a Redis without a password: its default user accepts any.
     let is_right = if users.is_required() { users.accepts(user, password) } else { user == b"default" };
-    if is_right {
-        client.authenticated(user);
+    match is_right {
+        true => client.authenticated(user),
+        false if users.is_required() => client.refuse_password(Instant::now()),
+        false => client.error(WRONGPASS),
     }
     is_right
 }

@@ -69,7 +69,8 @@ impl What {
             Some("watch") => Self::Watch,
             Some("unwatch") => Self::Unwatch,
             Some("select") => selected_database(command).map_or(Self::Plain, Self::Select),
-            Some("subscribe" | "psubscribe" | "ssubscribe") => Self::Subscribe(names),
+            // Without a name it is an error: one reply, like any other.
+            Some("subscribe" | "psubscribe" | "ssubscribe") if names > 0 => Self::Subscribe(names),
             Some("unsubscribe") => unsubscribe(Topic::Channel),
             Some("punsubscribe") => unsubscribe(Topic::Pattern),
             Some("sunsubscribe") => unsubscribe(Topic::Shard),
