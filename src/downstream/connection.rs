@@ -6,6 +6,7 @@
 //! that does not write cannot stop them from being sent.
 
 mod patience;
+mod reading;
 
 use std::future::poll_fn;
 use std::io;
@@ -17,9 +18,9 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
-use tokio_util::io::poll_read_buf;
 
 use patience::Patience;
+use reading::READ;
 
 use super::client::{Client, Outcome};
 use super::close::CloseReason;
@@ -29,16 +30,6 @@ use crate::command::PinReason;
 use crate::config::Limits;
 use crate::resp::request::{Parser, RequestError};
 use crate::socket::Stream;
-
-/// Room for a read of an idle client, and for one that sends a lot.
-const READ: usize = 4 << 10;
-const READ_MOST: usize = 64 << 10;
-
-/// Bytes read ahead of a request that must wait: a client that goes is noticed at once, unless it has sent more.
-const READ_AHEAD: usize = 64 << 10;
-
-/// How often a client that has sent more than that is looked after.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a closed client may take to close its side.
 const LINGER: Duration = Duration::from_secs(1);
@@ -202,15 +193,6 @@ impl Connection {
             && self.client.wrong_password_due().is_none()
     }
 
-    /// How far it may be read ahead of the requests that can be acted on. One that writes before it reads, as a
-    /// client does that sends a long pipeline, would wait for us while we wait for it.
-    fn read_ahead(&self, limits: &Limits) -> usize {
-        match self.client.outbox.unread() >= self.client.unread_most(limits) {
-            true => limits.read_ahead.bytes(),
-            false => READ_AHEAD,
-        }
-    }
-
     fn refuse(&mut self, error: RequestError) {
         self.closing = Some(match error {
             RequestError::OtherProtocol => {
@@ -359,39 +341,6 @@ impl Connection {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Reads requests, unless there are enough already.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if self.is_at_end {
-            return Ok(false);
-        }
-        if self.handle.share.must_give_way() {
-            return Ok(false);
-        }
-        if !self.wants_bytes && self.input.len() >= self.read_ahead(&self.client.worker.settings().limits) {
-            // It may have gone behind all that; nobody wakes us for it.
-            self.is_at_end = self.stream.is_closed_by_peer(cx);
-            self.handle.due.set(self.handle.due.get().or_else(|| Some(Instant::now() + LOOK_AGAIN)));
-            return Ok(self.is_at_end);
-        }
-        if self.closing.is_some() {
-            // Only whether it goes is of interest.
-            self.input.clear();
-        }
-        self.input.reserve(self.read_size);
-        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input) else {
-            return Ok(false);
-        };
-        let read = read?;
-        self.is_at_end = read == 0;
-        self.input_peak = self.input_peak.max(self.input.len());
-        self.read_size = match read >= self.read_size {
-            true => (self.read_size * 4).min(READ_MOST),
-            false => READ,
-        };
-        self.client.worker.shared.metrics.client.received.increment(read as u64);
-        Ok(true)
     }
 
     /// Says that nothing more comes, and takes what the client has still to say.

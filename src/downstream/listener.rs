@@ -21,7 +21,7 @@ use tracing::warn;
 
 use super::accepted::Accepted;
 use super::close::CloseReason;
-use super::worker::Workers;
+use super::workers::Workers;
 use crate::config::{Address, ListenTls};
 use crate::socket::{Socket, Stream, UnixDoor};
 use crate::supervisor::Inherited;

@@ -20,9 +20,11 @@ mod mode;
 mod pin;
 mod register;
 mod worker;
+mod workers;
 
 pub use auth::Users;
 pub use close::CloseReason;
 pub use listener::{Listener, TlsListener};
 pub use register::Register;
-pub use worker::{Door, Settings, Worker, Workers};
+pub use worker::Worker;
+pub use workers::{Door, Settings, Workers};

@@ -5,94 +5,32 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::LocalRuntime;
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, interval, timeout};
 use tracing::{debug, warn};
 
 use super::accepted::Accepted;
-use super::auth::{DEFAULT_USER, Users};
+use super::auth::DEFAULT_USER;
 use super::client::Client;
 use super::close::CloseReason;
 use super::connection::Connection;
-use super::listener::TlsListener;
-use super::register::{About, Entry, Register};
-use crate::budget::{Budget, Share, to_shed};
+use super::register::{About, Entry};
+use super::workers::{Message, Settings, Shared};
+use crate::budget::{Share, to_shed};
 use crate::command::{Command, Commands};
-use crate::config::Limits;
 use crate::dispatch::Dispatch;
-use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::resp::request::Request;
 use crate::socket::{Socket, Stream};
-use crate::upstream::{LaneLimits, Pool, Server};
+use crate::upstream::Pool;
 
 /// How often a worker looks after clients that have waited too long.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// What every worker is told at its start.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Settings {
-    pub limits: Limits,
-    pub upstream: LaneLimits,
-    /// The database clients start in.
-    pub db: u32,
-    pub logs_commands: bool,
-}
-
-/// Who may come in, and how: what a reload can replace.
-#[derive(Debug, Clone)]
-pub struct Door {
-    /// The passwords of `listen.password_file`.
-    pub users: Arc<Users>,
-    /// TLS towards clients.
-    pub tls: Option<TlsListener>,
-    /// `listen.max_clients`.
-    pub max_clients: usize,
-}
-
-/// What all workers share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) register: Register,
-    pub(super) metrics: Metrics,
-    server: Arc<Server>,
-    pinned: Arc<Semaphore>,
-    /// Who may come in, and how. The lock guards this one field, for a copy.
-    door: Mutex<Door>,
-    budget: Arc<Budget>,
-    ends: Vec<End>,
-}
-
-/// The acceptor's end of a worker.
-#[derive(Debug)]
-struct End {
-    orders: UnboundedSender<Message>,
-    clients: AtomicUsize,
-}
-
-/// What a worker is told.
-#[derive(Debug)]
-enum Message {
-    /// Serve this client.
-    Serve(Accepted),
-    /// Close the client of this number.
-    Kill(u64),
-    /// From now on these.
-    Reload(Settings),
-    /// Finish what is in flight, then end.
-    Drain,
-}
 
 /// What a client has been told to do by somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,133 +80,8 @@ pub struct Worker {
     warned: Cell<Option<Instant>>,
 }
 
-/// All workers, seen from the thread that accepts.
-pub struct Workers {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
-}
-
-impl Workers {
-    /// Starts `count` threads.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start(
-        count: usize,
-        settings: &Settings,
-        server: Arc<Server>,
-        door: Door,
-        metrics: Metrics,
-    ) -> io::Result<Self> {
-        let (ends, inboxes): (Vec<_>, Vec<_>) = (0..count)
-            .map(|_| {
-                let (orders, inbox) = unbounded_channel();
-                (End { orders, clients: AtomicUsize::new(0) }, inbox)
-            })
-            .unzip();
-        let shared = Arc::new(Shared {
-            register: Register::default(),
-            metrics,
-            server,
-            pinned: Arc::new(Semaphore::new(settings.limits.pinned)),
-            door: Mutex::new(door),
-            budget: Budget::new(settings.limits.memory.bytes()),
-            ends,
-        });
-        let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
-            let (settings, shared) = (settings.clone(), Arc::clone(&shared));
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            thread
-                .spawn(move || LocalRuntime::new().map(|runtime| runtime.block_on(run(index, settings, shared, inbox))))
-        });
-        let threads = threads.collect::<io::Result<_>>()?;
-        Ok(Self { shared, threads })
-    }
-
-    /// The server all workers use.
-    pub fn server(&self) -> &Server {
-        &self.shared.server
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.threads.len()
-    }
-
-    /// Clients connected now.
-    pub fn clients(&self) -> usize {
-        self.shared.register.len()
-    }
-
-    /// Whether one more client may come in.
-    pub(super) fn has_room(&self) -> bool {
-        // Counted from the moment they are accepted, TLS agreed on or not.
-        let clients: usize = self.shared.ends.iter().map(|end| end.clients.load(Ordering::Relaxed)).sum();
-        clients < self.shared.door().max_clients
-    }
-
-    /// Whether clients must speak TLS.
-    pub(super) fn speaks_tls(&self) -> bool {
-        self.shared.door().tls.is_some()
-    }
-
-    /// Puts new settings in force, for clients that are connected as well.
-    pub fn reload(&self, settings: &Settings, door: Door) {
-        *self.shared.door() = door;
-        self.shared.budget.set_most(settings.limits.memory.bytes());
-        for end in &self.shared.ends {
-            let _ = end.orders.send(Message::Reload(settings.clone()));
-        }
-    }
-
-    /// Gives a client to the least loaded worker.
-    pub(super) fn serve(&self, accepted: Accepted) {
-        let ends = &self.shared.ends;
-        let least = ends.iter().min_by_key(|end| end.clients.load(Ordering::Relaxed)).expect("at least one worker");
-        least.clients.fetch_add(1, Ordering::Relaxed);
-        // A worker that has ended takes the socket with it: the client sees a close.
-        let _ = least.orders.send(Message::Serve(accepted));
-    }
-
-    /// A client was turned away before it had a worker.
-    pub(super) fn turned_away(&self, reason: CloseReason) {
-        self.shared.metrics.client.closed.add(reason.label());
-    }
-
-    /// Tells every worker to finish. Their threads end when their clients have gone.
-    pub fn drain(&self) {
-        self.shared.server.stopping();
-        for end in &self.shared.ends {
-            let _ = end.orders.send(Message::Drain);
-        }
-    }
-
-    /// Whether every thread has ended.
-    pub fn has_drained(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
-    }
-}
-
-impl Shared {
-    fn door(&self) -> MutexGuard<'_, Door> {
-        self.door.lock().expect("no thread panics while it holds this lock")
-    }
-
-    /// Who may come in.
-    pub(super) fn users(&self) -> Arc<Users> {
-        Arc::clone(&self.door().users)
-    }
-
-    /// Closes a client, of whatever worker.
-    pub(super) fn close(&self, entry: &Entry) {
-        if let Some(end) = self.ends.get(entry.worker) {
-            let _ = end.orders.send(Message::Kill(entry.id));
-        }
-    }
-}
-
 /// A worker's whole life.
-async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Message>) {
+pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Message>) {
     let handles = Handles::default();
     let pool = Pool::new(Arc::clone(&shared.server), Arc::clone(&shared.pinned), settings.upstream.queue_timeout);
     let on_loss: Rc<dyn Fn()> = match settings.upstream.fail_on_loss {
@@ -395,8 +208,7 @@ impl Worker {
             Ok((socket, peer, local)) => self.serve_socket(socket, peer, local).await,
             Err(_) => CloseReason::Io,
         };
-        self.shared.ends[self.index].clients.fetch_sub(1, Ordering::Relaxed);
-        self.shared.metrics.client.closed.add(reason.label());
+        self.shared.gone(self.index, reason);
     }
 
     async fn serve_socket(self: &Rc<Self>, socket: Socket, peer: String, local: String) -> CloseReason {
