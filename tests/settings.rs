@@ -14,6 +14,8 @@ mod documents;
 mod mistakes;
 #[path = "settings/private_server.rs"]
 mod private_server;
+#[path = "settings/supervised.rs"]
+mod supervised;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -121,6 +121,7 @@ impl Both {
         let both = Self::of(RedisServer::with().password(password), &lines.each_ref().map(String::as_str));
         let said = both.operator.borrow_mut().ask(&format!("AUTH {password}"));
         assert_eq!(said, "+OK");
+        both.proxy.allow("a client's password was refused");
         both
     }
 

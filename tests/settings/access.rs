@@ -23,6 +23,7 @@ fn locked(server: &RedisServer, passwords: &str) -> (Proxy, tempfile::TempDir) {
     let file = format!("listen.password_file = \"{}\"", directory.path().join("passwords").display());
     let trace = "log.level = \"trace\"";
     let proxy = Proxy::with(server, &[&file, trace, "log.commands = true"]);
+    proxy.allow("a client's password was refused");
     (proxy, directory)
 }
 
@@ -248,7 +249,8 @@ fn a_client_that_does_not_speak_tls_is_closed_without_a_word() {
 #[test]
 fn a_client_that_never_ends_its_handshake_is_closed() {
     let (server, certificates) = (RedisServer::plain(), Certificates::new());
-    let proxy = with_lines(&server, &tls(&certificates));
+    let lines: Vec<_> = tls(&certificates).into_iter().chain(["limits.auth_timeout = \"1s\"".to_owned()]).collect();
+    let proxy = with_lines(&server, &lines);
     let connected = Instant::now();
     assert_eq!(Wire::connect(proxy.port()).rest(), Ok(Vec::new()));
     assert!(connected.elapsed() < Duration::from_secs(10), "after {:?}", connected.elapsed());

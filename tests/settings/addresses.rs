@@ -40,6 +40,26 @@ fn a_stale_unix_socket_is_replaced() {
 }
 
 #[test]
+fn a_unix_socket_has_its_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = RedisServer::plain();
+    let directory = directory(&[]);
+    for (line, mode) in [("", 0o660), ("listen.unix_mode = \"0600\"", 0o600), ("listen.unix_mode = \"666\"", 0o666)] {
+        let path = directory.path().join("redis.sock");
+        let text = QUIET.replace("127.0.0.1:0\"\n    metrics", &format!("unix:{}\"\n    metrics", path.display()));
+        assert_ne!(text, QUIET);
+        let proxy = Proxy::start(&format!("{text}\nupstream.server = \"{}\"\n{line}\n", server.address()));
+        proxy.wait_ready();
+        let permissions = fs::symlink_metadata(&path).expect("a socket").permissions();
+        assert_eq!(permissions.mode() & 0o777, mode, "{line}");
+        // The clients' list says where they came in.
+        assert!(ask(&path, &["CLIENT", "LIST"]).contains(&format!(" laddr={}:0 ", path.display())));
+        let others = fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(others, 1, "nothing else is left there");
+    }
+}
+
+#[test]
 fn a_unix_socket_another_process_listens_on_is_left_alone() {
     let directory = directory(&[("config.toml", QUIET)]);
     for (key, is_flag) in [("listen.address", true), ("metrics.address", false)] {
