@@ -98,23 +98,31 @@ impl Client {
         Manner { pieces: 1..most + 1, thinks }
     }
 
-    /// Sends the burst, hears all of its replies.
+    /// Sends the burst, hears all of its replies: in one go, or each before the next.
     async fn exchange(&mut self) {
         let talk = &self.life.talk;
         let (requests, replies) = (talk.requests.len(), talk.replies.len());
-        if timeout(DEADLINE, self.talk(requests, replies)).await.is_err() {
-            panic!("{} was not answered for {DEADLINE:?}", self.life.name);
+        let mut steps = vec![(requests, replies)];
+        if talk.ends.len() < 15 && self.life.random.u32(0..4) == 0 {
+            steps.splice(0..0, talk.ends.iter().copied());
+        }
+        let mut before = (0, 0);
+        for (request, reply) in steps {
+            if timeout(DEADLINE, self.talk(before.0..request, before.1..reply)).await.is_err() {
+                panic!("{} was not answered for {DEADLINE:?}", self.life.name);
+            }
+            before = (request, reply);
         }
     }
 
-    /// Says so many bytes, hears so many.
-    async fn talk(&mut self, say: usize, hear: usize) {
+    /// Says these bytes of the burst, hears those.
+    async fn talk(&mut self, say: Range<usize>, hear: Range<usize>) {
         let manner = self.manner();
         let (mut reader, mut writer) = self.stream.split();
         let mut random = self.life.random.fork();
         let (talk, name) = (&self.life.talk, &self.life.name);
         let saying = async {
-            let mut rest = &talk.requests[..say];
+            let mut rest = &talk.requests[say];
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(random.usize(manner.pieces.clone()).min(rest.len()));
                 writer.write_all(piece).await.expect("the proxy reads");
@@ -123,9 +131,9 @@ impl Client {
             }
         };
         let hearing = async {
-            let mut heard = 0;
-            while heard < hear {
-                let most = READ.min(hear - heard);
+            let mut heard = hear.start;
+            while heard < hear.end {
+                let most = READ.min(hear.end - heard);
                 let len = reader.read(&mut self.buffer[..most]).await.expect("the proxy answers");
                 assert!(len > 0, "{name} was closed upon");
                 accept(talk, name, heard, &self.buffer[..len]);
@@ -169,7 +177,7 @@ impl Client {
             _ => due,
         };
         let longest = Duration::from_millis(random.u64(0..30));
-        let is_done = timeout(longest, self.talk(say, hear)).await.is_ok();
+        let is_done = timeout(longest, self.talk(0..say, 0..hear)).await.is_ok();
         tally.vanished();
         if is_done { self.life.talk.ends.partition_point(|(_, reply)| *reply <= hear) } else { 0 }
     }

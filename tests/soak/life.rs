@@ -338,6 +338,9 @@ impl Life {
         let (key, never) = (self.key("count"), self.key("never"));
         self.talk.ask(&request(&[b"WATCH", &key[..]]), b"+OK\r\n");
         self.get();
+        if self.random.u32(0..8) == 0 {
+            self.shelves[self.db].large.ask(&mut self.talk);
+        }
         match self.random.u32(0..3) {
             0 => {
                 self.increment();
