@@ -8,13 +8,16 @@ SHELL := /bin/bash
 TARGET := all
 SECONDS := 60
 
+# What `make mutations` breaks.
+NAME := all
+
 # The part of `make test`: enough to see that the targets run, and to try every seed.
 TEST_SECONDS := 5
 
-.PHONY: help run test check format lint docs fuzz bench
+.PHONY: help run test check format lint docs fuzz mutations bench
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 17
 
 run: ## build the proxy and start it, with a Redis of its own, on 127.0.0.1:6380
 	@command -v cargo > /dev/null || { echo "cargo is not installed; see https://rustup.rs" >&2; exit 1; }
@@ -48,6 +51,9 @@ docs:
 
 fuzz: ## fuzz each target for SECONDS=60, or one: make fuzz TARGET=scan SECONDS=600
 	tests/fuzz/run $(TARGET) $(SECONDS)
+
+mutations: ## break one rule of the proxy at a time, and see a test fail for each; or one: make mutations NAME=...
+	tests/mutations/run $(NAME)
 
 bench: ## measure beside other proxies; see benches/README.md
 	cargo bench --locked --bench side_by_side -- $(ARGS)

@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "upstream/desync.rs"]
+mod desync;
 #[path = "upstream/misconfigured.rs"]
 mod misconfigured;
 #[path = "upstream/passing.rs"]

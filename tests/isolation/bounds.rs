@@ -83,6 +83,27 @@ fn a_long_request_is_not_mixed_with_the_next() {
     assert!(client.frame_of("GET long").ends_with(b"xxxx\r\n"));
 }
 
+/// More than a socket holds, on the connection all clients share.
+#[test]
+fn requests_the_server_is_slow_to_take_arrive_whole() {
+    const LEN: usize = 700 << 10;
+    let house = House::open();
+    let mut client = house.enter();
+    house.server.pause();
+    let values: Vec<_> = (b'a'..b'u').map(|letter| vec![letter; LEN]).collect();
+    for value in &values {
+        client.send(&request(&[b"SET", &value[..1], value]));
+    }
+    let received = || house.metric("cloakroom_client_received_bytes_total");
+    wait_until("the proxy has all of it", || received() >= (LEN * values.len()) as f64);
+    house.server.resume();
+    values.iter().for_each(|_| assert_eq!(client.hear(), "+OK"));
+    for value in &values {
+        let reply = client.frame_of(&format!("GET {}", char::from(value[0])));
+        assert!(reply.strip_suffix(b"\r\n").is_some_and(|reply| reply.ends_with(value)));
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read_delays_nobody_and_loses_nothing() {
     let house = House::open();

@@ -48,7 +48,7 @@ fn an_unasked_frame_behind_the_handshake_answers_nobody() {
 }
 
 /// A server on a port of its own. `serve` is given each client, and what makes the handshake complete.
-fn serving(serve: impl Fn(&TcpStream, &[u8]) -> std::io::Result<()> + Send + Clone + 'static) -> String {
+pub(super) fn serving(serve: impl Fn(&TcpStream, &[u8]) -> std::io::Result<()> + Send + Clone + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("the port of a listener").to_string();
     thread::spawn(move || {
@@ -65,7 +65,7 @@ fn serving(serve: impl Fn(&TcpStream, &[u8]) -> std::io::Result<()> + Send + Clo
 }
 
 /// Answers a handshake as a server does, but for its last request, an `ECHO`; returns that answer.
-fn greet(mut client: &TcpStream) -> std::io::Result<Vec<u8>> {
+pub(super) fn greet(mut client: &TcpStream) -> std::io::Result<Vec<u8>> {
     let mut requests = Vec::new();
     loop {
         let mut piece = [0; 4096];
@@ -79,7 +79,7 @@ fn greet(mut client: &TcpStream) -> std::io::Result<Vec<u8>> {
             let request = String::from_utf8(request).expect("ASCII");
             let words: Vec<_> = request.lines().skip(2).step_by(2).collect();
             match words[0] {
-                "HELLO" => client.write_all(b"%2\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n")?,
+                "HELLO" => write!(client, "%2\r\n$5\r\nproto\r\n:{}\r\n$2\r\nid\r\n:1\r\n", words[1])?,
                 "INFO" => client.write_all(b"$0\r\n\r\n")?,
                 "ECHO" => return Ok(format!("${}\r\n{}\r\n", words[1].len(), words[1]).into_bytes()),
                 _ => client.write_all(b"+OK\r\n")?,
