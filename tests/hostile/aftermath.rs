@@ -15,7 +15,7 @@ const STAYS: usize = 64 * MIB;
 fn memory_for_unread_replies_comes_back() {
     let siege = Siege::before(patient_server(), &["limits.unread_timeout = \"1s\""]);
     let crowd = siege.crowd(50);
-    flood(&crowd, repeated("GET 1m", 30), 1);
+    flood(&crowd, repeated("GET 1m", 10), 1);
     siege.wait_gone("slow_reader", 50);
     drop(crowd);
     siege.wait_memory_is_back(STAYS);
@@ -25,7 +25,7 @@ fn memory_for_unread_replies_comes_back() {
 #[test]
 fn memory_for_replies_that_were_read_comes_back() {
     let siege = Siege::before(patient_server(), &[]);
-    let mut crowd = siege.crowd(300);
+    let mut crowd = siege.crowd(150);
     for client in &mut crowd {
         client.send(&repeated("GET 1m", 2));
     }

@@ -36,12 +36,12 @@ fn who_hangs_on_does_not_delay_the_end() {
     for client in &mut halves {
         client.send(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$100\r\nx");
     }
-    let lazy = siege.crowd(20);
-    flood(&lazy, repeated("GET 1m", 10), 1);
     let mut waiting = siege.crowd(20);
     waiting.iter_mut().for_each(|client| client.say(&["BLPOP none 0"]));
-    siege.wait_clients(91);
     wait_until("some wait", || siege.metric("cloakroom_pins_total{reason=\"blocking\"}") == 20.0);
+    let lazy = siege.crowd(20);
+    flood(&lazy, repeated("GET 1m", 10), 1);
+    siege.wait_clients(91);
     // Until here it was served.
     siege.stop_watching();
     let told = Instant::now();
