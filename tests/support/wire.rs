@@ -106,6 +106,14 @@ impl Wire {
         assert_eq!(self.ask("ECHO silence"), "silence");
     }
 
+    /// Reads whatever comes and throws it away, until nothing has come for so long. Whether the stream has ended.
+    pub fn rest_for(&mut self, silence: Duration) -> bool {
+        self.stream.set_read_timeout(Some(silence)).expect("not zero");
+        let has_ended = self.rest().is_ok();
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
+        has_ended
+    }
+
     /// A second handle of the same socket, to write from another thread.
     pub fn writer(&self) -> TcpStream {
         self.stream.try_clone().expect("a handle is left")
