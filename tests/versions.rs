@@ -38,13 +38,14 @@ mod subscriptions;
 mod transactions;
 
 use std::thread;
+use std::time::Duration;
 
 use cloakroom::command::{Commands, Effect, Route};
 use commands::{Known, commands_of};
 use compare::{Both, Case, Pieces};
 use known::{Needed, is_untold, unsaid};
 use report::Differences;
-use support::{Proxy, RedisServer, ServerProgram, Wire};
+use support::{Cut, Proxy, RedisServer, Relay, ServerProgram, Wire, stays_so, wait_until};
 
 /// Of each protocol, to each server.
 const RANDOM_COMMANDS: usize = 10_000;
@@ -171,6 +172,36 @@ fn connections_received(server: &RedisServer) -> u64 {
     let info = server.cli(&["INFO", "stats"]);
     let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
     line.and_then(|number| number.trim().parse().ok()).expect("a number")
+}
+
+/// The bytes of a write are still under way when its connection is lost. Did every server not forget that connection
+/// when it is told to, they would overwrite a newer write.
+#[test]
+fn every_server_runs_nothing_more_from_a_lost_connection() {
+    each(&ServerProgram::all(), |program| {
+        let server = RedisServer::with().program(program).start();
+        let relay = Relay::to(&server.address());
+        let proxy = Proxy::start(&format!(
+            "listen.address = \"127.0.0.1:0\"\nlisten.workers = 1\nmetrics.address = \"127.0.0.1:0\"\n\
+             log.format = \"json\"\nupstream.server = \"{}\"\n",
+            relay.address()
+        ));
+        proxy.allow("upstream connection lost");
+        proxy.wait_ready();
+        let metrics = || proxy.get("/metrics").1;
+        let mut client = Wire::connect(proxy.port());
+        assert_eq!(client.ask("SET k oldest"), "+OK", "{program}");
+        relay.delay();
+        client.say(&["SET k old"]);
+        wait_until("it is sent", || metrics().contains("cloakroom_requests_total{command=\"set\"} 2"));
+        stays_so("it is under way", Duration::from_millis(100), || server.cli(&["GET", "k"]) == "oldest");
+        relay.cut(Cut::Reset);
+        assert_eq!(client.hear(), "-UNKNOWN upstream connection lost; outcome unknown", "{program}");
+        assert_eq!(client.ask("SET k new"), "+OK", "{program}");
+        relay.deliver();
+        stays_so("the newer value stays", Duration::from_millis(500), || server.cli(&["GET", "k"]) == "new");
+        assert!(metrics().contains("cloakroom_severs_total{result=\"killed\"} 1"), "{program}: {}", metrics());
+    });
 }
 
 /// Asks every server, a few at a time.
