@@ -33,6 +33,7 @@ run: ## build the proxy and start it, with a Redis of its own, on 127.0.0.1:6380
 
 test: ## install what the tests need, run all of them, and fuzz a little
 	tests/clients/setup
+	tests/servers/setup
 	cargo test --locked --no-fail-fast
 	tests/fuzz/run all $(TEST_SECONDS)
 

@@ -3,18 +3,18 @@
 //! What a session client sends is understood by a row, and a row that is wrong is a write sent twice, or a
 //! connection left in somebody else's state.
 
+#![allow(unreachable_pub, reason = "`pub` marks what the tests here use")]
+
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "command_table/known.rs"]
+mod known;
+
+use std::collections::BTreeMap;
 
 use cloakroom::command::{Commands, Effect, Local, PinReason, Route, Row};
-use support::RedisServer;
-
-/// What a server says of one of its commands.
-struct Known {
-    arity: i8,
-    flags: BTreeSet<String>,
-}
+use known::{Known, commands_of};
+use support::ServerProgram;
 
 #[test]
 fn every_command_of_the_server_has_a_row_of_the_same_arity() {
@@ -98,24 +98,6 @@ fn rows() -> BTreeMap<&'static str, &'static Row> {
     Commands::rows().iter().map(|row| (row.name, row)).collect()
 }
 
-/// The server's table, asked for as an operator would ask.
 fn known_commands() -> BTreeMap<String, Known> {
-    let server = RedisServer::plain();
-    let script = "local said = {} \
-                  for _, c in ipairs(redis.call('COMMAND')) do \
-                    local flags = {} \
-                    for _, flag in ipairs(c[3]) do flags[#flags + 1] = flag.ok or flag end \
-                    said[#said + 1] = c[1] .. ' ' .. c[2] .. ' ' .. table.concat(flags, ' ') \
-                  end \
-                  return said";
-    let commands: BTreeMap<_, _> = server.cli(&["EVAL", script, "0"]).lines().map(known).collect();
-    assert!(commands.len() > 200, "{} commands", commands.len());
-    commands
-}
-
-fn known(line: &str) -> (String, Known) {
-    let mut words = line.split(' ').map(str::to_owned);
-    let name = words.next().expect("a name");
-    let arity = words.next().and_then(|arity| arity.parse().ok()).unwrap_or_else(|| panic!("no arity in {line}"));
-    (name, Known { arity, flags: words.collect() })
+    commands_of(&ServerProgram::system())
 }

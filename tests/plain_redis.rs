@@ -21,6 +21,7 @@ mod support;
 mod broken;
 #[path = "plain_redis/collections.rs"]
 mod collections;
+#[allow(dead_code, reason = "`versions` uses more of it")]
 #[path = "plain_redis/compare.rs"]
 mod compare;
 #[path = "plain_redis/connections.rs"]
@@ -33,6 +34,9 @@ mod large;
 mod ordered;
 #[path = "plain_redis/random.rs"]
 mod random;
+#[allow(dead_code, reason = "`versions` uses more of it")]
+#[path = "plain_redis/report.rs"]
+mod report;
 #[path = "plain_redis/serving.rs"]
 mod serving;
 #[path = "plain_redis/strings.rs"]
@@ -46,7 +50,7 @@ use std::collections::BTreeSet;
 
 use cloakroom::command::Commands;
 use compare::{Both, Case, Pieces, steps};
-use support::words;
+use support::{ServerProgram, words};
 
 #[test]
 fn strings_are_answered_as_redis_does() {
@@ -85,7 +89,7 @@ fn transactions_are_answered_as_redis_does() {
 
 #[test]
 fn passwords_are_asked_for_as_redis_does() {
-    Both::with_password("secret").compare_all(connections::WITH_PASSWORD);
+    Both::with_password(&ServerProgram::system(), "secret").compare_all(connections::WITH_PASSWORD);
 }
 
 #[test]
@@ -110,18 +114,18 @@ fn much_is_answered_as_redis_does() {
 
 #[test]
 fn random_commands_are_answered_as_redis_does_in_resp2() {
-    random::compare(&Both::plain(), "");
+    random::compare(&Both::plain(), "", random::COMMANDS);
 }
 
 #[test]
 fn random_commands_are_answered_as_redis_does_in_resp3() {
-    random::compare(&Both::plain(), "HELLO 3");
+    random::compare(&Both::plain(), "HELLO 3", random::COMMANDS);
 }
 
 #[test]
 fn the_documented_differences_are_as_they_are_documented() {
     differences::expect(&Both::plain(), differences::DIFFERENCES);
-    differences::expect(&Both::with_password("secret"), differences::BEFORE_AUTH);
+    differences::expect(&Both::with_password(&ServerProgram::system(), "secret"), differences::BEFORE_AUTH);
 }
 
 /// A command that nobody tries here would not be missed if it were answered wrongly.

@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
             RESTORE-ASKING r 0 x
             OBJECT ENCODING f
             OBJECT REFCOUNT none
-            OBJECT IDLETIME f
+            ~ OBJECT IDLETIME f
             OBJECT FREQ f
             OBJECT HELP
             OBJECT FOO

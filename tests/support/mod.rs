@@ -17,6 +17,7 @@ mod certificates;
 mod proxy;
 mod redis_server;
 mod relay;
+mod server_program;
 mod wire;
 
 use std::process::{Child, Command};
@@ -27,6 +28,7 @@ pub use certificates::{Certificates, Identity};
 pub use proxy::Proxy;
 pub use redis_server::{RedisOptions, RedisServer};
 pub use relay::{Cut, Direction, Relay};
+pub use server_program::ServerProgram;
 pub use wire::{Wire, frame_len, request, shown, words};
 
 /// How long anything may take here. Generous, for only a failing test waits this long.

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Certificates, Identity, signal, wait_until};
+use super::server_program::SYSTEM_SERVER;
+use super::{Certificates, Identity, ServerProgram, signal, wait_until};
 
 /// A server process with a directory of its own. Killed when dropped.
 pub struct RedisServer {
@@ -22,6 +23,8 @@ pub struct RedisServer {
 /// forgets everything when it stops.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
+    /// `None` is the system's `redis-server`.
+    program: Option<PathBuf>,
     tls: Option<Tls>,
     is_unix: bool,
     username: Option<String>,
@@ -37,6 +40,12 @@ struct Tls {
 }
 
 impl RedisOptions {
+    /// Another server than the system's.
+    pub fn program(mut self, program: &ServerProgram) -> Self {
+        self.program = Some(program.path.clone());
+        self
+    }
+
     /// TLS, and no plain port beside it.
     pub fn tls(mut self, certificates: &Certificates) -> Self {
         self.tls = Some(Tls {
@@ -204,7 +213,7 @@ impl RedisServer {
         let config = self.directory.path().join("redis.conf");
         fs::write(&config, self.config()).expect("a writable temporary directory");
         let log = File::create(log).expect("a writable temporary directory");
-        Command::new("redis-server")
+        Command::new(self.options.program.as_deref().unwrap_or(Path::new(SYSTEM_SERVER)))
             .arg(config)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log file"))
