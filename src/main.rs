@@ -8,6 +8,7 @@ use cloakroom::Prepared;
 use cloakroom::config::{Flags, Format, Level, Log, load};
 use cloakroom::embedded::Embedded;
 use cloakroom::supervisor;
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info};
@@ -15,6 +16,10 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
+
+/// Three hundred MB of replies nobody read must not stay after those who asked for them have gone (G7).
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// A Redis proxy for web sessions.
 ///
