@@ -35,6 +35,8 @@ mod ordered;
 mod random;
 #[path = "plain_redis/serving.rs"]
 mod serving;
+#[path = "plain_redis/states.rs"]
+mod states;
 #[path = "plain_redis/strings.rs"]
 mod strings;
 #[path = "plain_redis/subscriptions.rs"]
@@ -116,6 +118,11 @@ fn random_commands_are_answered_as_redis_does_in_resp2() {
 #[test]
 fn random_commands_are_answered_as_redis_does_in_resp3() {
     random::compare(&Both::plain(), "HELLO 3");
+}
+
+#[test]
+fn random_states_of_a_connection_are_as_in_redis() {
+    states::compare(&Both::plain());
 }
 
 #[test]
