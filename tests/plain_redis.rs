@@ -25,10 +25,16 @@ mod collections;
 mod compare;
 #[path = "plain_redis/connections.rs"]
 mod connections;
+#[path = "plain_redis/corners.rs"]
+mod corners;
 #[path = "plain_redis/differences.rs"]
 mod differences;
+#[path = "plain_redis/huge.rs"]
+mod huge;
 #[path = "plain_redis/large.rs"]
 mod large;
+#[path = "plain_redis/listed.rs"]
+mod listed;
 #[path = "plain_redis/ordered.rs"]
 mod ordered;
 #[path = "plain_redis/random.rs"]
@@ -43,12 +49,14 @@ mod strings;
 mod subscriptions;
 #[path = "plain_redis/transactions.rs"]
 mod transactions;
+#[path = "plain_redis/troubled.rs"]
+mod troubled;
 
 use std::collections::BTreeSet;
 
 use cloakroom::command::Commands;
 use compare::{Both, Case, Pieces, steps};
-use support::words;
+use support::{Wire, words};
 
 #[test]
 fn strings_are_answered_as_redis_does() {
@@ -78,6 +86,11 @@ fn what_concerns_the_connection_is_answered_as_redis_does() {
 #[test]
 fn subscriptions_watches_and_tracking_are_answered_as_redis_does() {
     Both::plain().compare_all(subscriptions::CASES);
+}
+
+#[test]
+fn where_rules_meet_the_answer_is_as_in_redis() {
+    Both::plain().compare_all(corners::CASES);
 }
 
 #[test]
@@ -121,6 +134,30 @@ fn random_commands_are_answered_as_redis_does_in_resp3() {
 }
 
 #[test]
+fn clients_are_listed_as_in_redis() {
+    listed::compare(&Both::plain());
+}
+
+/// What it sent behind is not run.
+#[test]
+fn who_kills_itself_is_answered_and_served_no_more() {
+    let both = Both::plain();
+    for filter in ["ID {id} SKIPME no", "ADDR {address} SKIPME no", "{address}"] {
+        let [expected, got] = [both.server.port(), both.proxy.port()].map(|port| {
+            both.clear();
+            let mut client = Wire::connect(port);
+            let id = client.ask("CLIENT ID").trim_start_matches(':').to_owned();
+            let filter = filter.replace("{id}", &id).replace("{address}", &client.address());
+            client.say(&[&format!("CLIENT KILL {filter}"), "SET a 1", "PING"]);
+            let said = client.rest().expect("a close");
+            (String::from_utf8_lossy(&said).into_owned(), both.server.cli(&["EXISTS", "a"]))
+        });
+        assert_eq!(got, expected, "{filter}");
+        assert_eq!(got.1, "0", "{filter}");
+    }
+}
+
+#[test]
 fn random_states_of_a_connection_are_as_in_redis() {
     states::compare(&Both::plain());
 }
@@ -140,6 +177,7 @@ fn every_command_of_the_table_is_tried() {
         ordered::CASES,
         serving::CASES,
         connections::CASES,
+        corners::CASES,
         subscriptions::CASES,
         transactions::CASES,
     ]

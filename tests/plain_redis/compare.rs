@@ -111,6 +111,16 @@ impl Both {
         Self::of(RedisServer::with(), &[])
     }
 
+    /// A server of this kind.
+    pub fn with(options: RedisOptions) -> Self {
+        Self::of(options, &[])
+    }
+
+    /// Asks the server itself to change something, which it must.
+    pub fn change(&self, line: &str) {
+        assert_eq!(self.operator.borrow_mut().ask(line), "+OK", "{line}");
+    }
+
     /// The server asks for a password, and so does the proxy.
     pub fn with_password(password: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
