@@ -114,6 +114,11 @@ fn what_is_no_request_ends_the_connection_as_in_redis() {
 }
 
 #[test]
+fn what_is_no_request_is_not_answered_where_replies_are_off() {
+    Both::plain().compare_streams(broken::silent(), &[Pieces::Whole]);
+}
+
+#[test]
 fn a_line_that_never_ends_is_not_read_for_ever() {
     Both::plain().compare_streams(broken::endless(), &[Pieces::Whole]);
 }
