@@ -26,10 +26,16 @@ mod collections;
 mod compare;
 #[path = "plain_redis/connections.rs"]
 mod connections;
+#[path = "plain_redis/corners.rs"]
+mod corners;
 #[path = "plain_redis/differences.rs"]
 mod differences;
+#[path = "plain_redis/huge.rs"]
+mod huge;
 #[path = "plain_redis/large.rs"]
 mod large;
+#[path = "plain_redis/listed.rs"]
+mod listed;
 #[path = "plain_redis/ordered.rs"]
 mod ordered;
 #[path = "plain_redis/random.rs"]
@@ -39,18 +45,22 @@ mod random;
 mod report;
 #[path = "plain_redis/serving.rs"]
 mod serving;
+#[path = "plain_redis/states.rs"]
+mod states;
 #[path = "plain_redis/strings.rs"]
 mod strings;
 #[path = "plain_redis/subscriptions.rs"]
 mod subscriptions;
 #[path = "plain_redis/transactions.rs"]
 mod transactions;
+#[path = "plain_redis/troubled.rs"]
+mod troubled;
 
 use std::collections::BTreeSet;
 
 use cloakroom::command::Commands;
 use compare::{Both, Case, Pieces, steps};
-use support::{ServerProgram, words};
+use support::{ServerProgram, Wire, words};
 
 #[test]
 fn strings_are_answered_as_redis_does() {
@@ -83,6 +93,11 @@ fn subscriptions_watches_and_tracking_are_answered_as_redis_does() {
 }
 
 #[test]
+fn where_rules_meet_the_answer_is_as_in_redis() {
+    Both::plain().compare_all(corners::CASES);
+}
+
+#[test]
 fn transactions_are_answered_as_redis_does() {
     Both::plain().compare_all(transactions::CASES);
 }
@@ -100,6 +115,11 @@ fn inline_requests_are_understood_as_redis_does() {
 #[test]
 fn what_is_no_request_ends_the_connection_as_in_redis() {
     Both::plain().compare_streams(broken::broken(), &[Pieces::Whole, Pieces::OneByOne]);
+}
+
+#[test]
+fn what_is_no_request_is_not_answered_where_replies_are_off() {
+    Both::plain().compare_streams(broken::silent(), &[Pieces::Whole]);
 }
 
 #[test]
@@ -123,6 +143,35 @@ fn random_commands_are_answered_as_redis_does_in_resp3() {
 }
 
 #[test]
+fn clients_are_listed_as_in_redis() {
+    listed::compare(&Both::plain());
+}
+
+/// What it sent behind is not run.
+#[test]
+fn who_kills_itself_is_answered_and_served_no_more() {
+    let both = Both::plain();
+    for filter in ["ID {id} SKIPME no", "ADDR {address} SKIPME no", "{address}"] {
+        let [expected, got] = [both.server.port(), both.proxy.port()].map(|port| {
+            both.clear();
+            let mut client = Wire::connect(port);
+            let id = client.ask("CLIENT ID").trim_start_matches(':').to_owned();
+            let filter = filter.replace("{id}", &id).replace("{address}", &client.address());
+            client.say(&[&format!("CLIENT KILL {filter}"), "SET a 1", "PING"]);
+            let said = client.rest().expect("a close");
+            (String::from_utf8_lossy(&said).into_owned(), both.server.cli(&["EXISTS", "a"]))
+        });
+        assert_eq!(got, expected, "{filter}");
+        assert_eq!(got.1, "0", "{filter}");
+    }
+}
+
+#[test]
+fn random_states_of_a_connection_are_as_in_redis() {
+    states::compare(&Both::plain());
+}
+
+#[test]
 fn the_documented_differences_are_as_they_are_documented() {
     differences::expect(&Both::plain(), differences::DIFFERENCES);
     differences::expect(&Both::with_password(&ServerProgram::system(), "secret"), differences::BEFORE_AUTH);
@@ -137,6 +186,7 @@ fn every_command_of_the_table_is_tried() {
         ordered::CASES,
         serving::CASES,
         connections::CASES,
+        corners::CASES,
         subscriptions::CASES,
         transactions::CASES,
     ]

@@ -168,8 +168,7 @@ pub struct Row {
 impl Row {
     /// Whether a request of `len` arguments has as many as the command takes.
     pub fn fits(&self, len: usize) -> bool {
-        let arity = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 { len >= arity } else { len == arity }
+        arity_fits(self.arity, len)
     }
 
     /// Whether its first argument says what it is.
@@ -178,13 +177,20 @@ impl Row {
     }
 }
 
+/// Whether a request of `len` arguments has as many as `arity` says: exactly that many, or at least as many if it is
+/// negative.
+pub fn arity_fits(arity: i8, len: usize) -> bool {
+    let count = usize::from(arity.unsigned_abs());
+    if arity < 0 { len >= count } else { len == count }
+}
+
 /// A request from this size on does not share a connection: the requests of others would wait until it is written.
 const LARGE: usize = 1 << 20;
 
 /// Commands whose first argument says what they are: `COMMAND` calls them containers.
-const WITH_SUBCOMMANDS: [&str; 16] = [
+const WITH_SUBCOMMANDS: [&str; 15] = [
     "acl", "client", "cluster", "command", "config", "function", "latency", "memory", "module", "object", "pubsub",
-    "script", "slowlog", "xgroup", "xinfo", "debug",
+    "script", "slowlog", "xgroup", "xinfo",
 ];
 
 /// The longest name of a command we know.

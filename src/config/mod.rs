@@ -120,6 +120,9 @@ pub struct Limits {
     /// Where TLS or a password is wanted, a client that has not come so far within this is closed.
     #[serde(deserialize_with = "value::duration")]
     pub auth_timeout: Duration,
+    /// How long the answer to a wrong password is held back.
+    #[serde(deserialize_with = "value::duration")]
+    pub auth_delay: Duration,
     /// Requests one upstream connection holds, waiting or in flight; beyond it clients wait.
     pub queue: ByteSize,
     /// Upstream connections held by single clients (`MULTI`, `BLPOP`, `SUBSCRIBE` ...) at a time.
@@ -132,13 +135,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request: ByteSize::mib(512),
-            arguments: 1 << 20,
+            arguments: 4 << 20,
             in_flight: 256,
             unread_replies: ByteSize::mib(1),
             read_ahead: ByteSize::mib(32),
             unread_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             auth_timeout: Duration::from_secs(10),
+            auth_delay: Duration::from_secs(1),
             queue: ByteSize::mib(16),
             pinned: 1000,
             memory: ByteSize::mib(1024),

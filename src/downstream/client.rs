@@ -5,7 +5,6 @@ mod pinned;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
@@ -44,9 +43,6 @@ const BESIDES_VALUE: usize = 1 << 20;
 
 /// Bytes of replies a client may leave unread before it has authenticated.
 const UNREAD_UNAUTHENTICATED: usize = 1 << 10;
-
-/// How long a wrong password is thought about.
-const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
 
 /// One client.
 pub(super) struct Client {
@@ -250,7 +246,7 @@ impl Client {
     /// The credentials were wrong: it is told so after a while, and whoever guesses cannot guess often.
     pub(super) fn refuse_password(&mut self, now: Instant) {
         self.worker.password_refused(&self.entry, now);
-        self.wrong_password = Some((self.outbox.reserve(), now + WRONG_PASSWORD_DELAY));
+        self.wrong_password = Some((self.outbox.reserve(), now + self.worker.settings().limits.auth_delay));
     }
 
     /// When the client is told of a wrong password.
@@ -324,8 +320,9 @@ impl Client {
         }
     }
 
-    /// Lets others see which command it runs.
-    pub(super) fn shows(&self, command: &Command<'_>) {
+    /// Lets others, and itself, see which command it runs, and in what state.
+    pub(super) fn shows(&mut self, command: &Command<'_>) {
+        self.show_view();
         self.entry.about().subcommand = command.subcommand();
         self.worker.shared.register.touch(&self.entry, command.number());
     }

@@ -2,6 +2,7 @@
 //!
 //! Decided in values, without a socket or a clock; `client` carries it out.
 
+use super::here;
 use super::pin::Pin;
 use crate::command::{Command, Local, PinReason, Route};
 
@@ -133,6 +134,7 @@ fn in_transaction(route: Route, command: &Command<'_>) -> Decision {
         _ if !command.has_its_arity() => Decision::Through(None),
         Route::Here(local @ (Local::Quit | Local::Reset)) => Decision::Here(local),
         Route::Here(Local::Ping | Local::Echo | Local::Select) => Decision::Through(None),
+        Route::Here(Local::Client) if !here::client::fits(&command.request) => Decision::Through(None),
         // It would be answered for a connection that is not the client's.
         Route::Here(Local::Auth | Local::Hello | Local::Client) | Route::Refuse => Decision::RefuseInTransaction,
         Route::Pin(_) if leaves_something(route, command) => Decision::RefuseInTransaction,
@@ -165,8 +167,11 @@ fn client_route(command: &Command<'_>) -> Route {
         Route::Pin(PinReason::Unknown)
     } else if is("help") {
         Route::Forward
-    } else {
+    } else if here::client::knows(command.request.arg(1).unwrap_or_default()) {
         Route::Here(Local::Client)
+    } else {
+        // For the server to refuse, or to know.
+        Route::Pin(PinReason::Unknown)
     }
 }
 

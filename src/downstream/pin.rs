@@ -37,6 +37,9 @@ pub(super) struct Pin {
     shards: u64,
     is_monitoring: bool,
     is_tracking: bool,
+    is_broadcast: bool,
+    /// Replies of an `EXEC` that come behind its frame: for each, the database it would select.
+    behind: VecDeque<Option<u32>>,
     expected: VecDeque<Expected>,
 }
 
@@ -80,6 +83,8 @@ impl Pin {
             shards: 0,
             is_monitoring: false,
             is_tracking: false,
+            is_broadcast: false,
+            behind: VecDeque::new(),
             expected: VecDeque::new(),
         }
     }
@@ -128,6 +133,7 @@ impl Pin {
             is_blocked: self.expected.iter().any(|expected| expected.what == What::Block),
             is_monitoring: self.is_monitoring,
             is_tracking: self.is_tracking,
+            is_broadcast: self.is_broadcast,
             queued: self.transaction.as_ref().map(Vec::len),
             channels: self.channels,
             patterns: self.patterns,
@@ -152,11 +158,7 @@ impl Pin {
 
     /// Whether nothing is in flight and nothing is left on the connection.
     pub(super) fn is_clear(&self) -> bool {
-        self.expected.is_empty() && !self.is_lasting()
-    }
-
-    fn hears_pushes(&self) -> bool {
-        self.channels + self.patterns + self.shards > 0 || self.is_tracking
+        self.expected.is_empty() && self.behind.is_empty() && !self.is_lasting()
     }
 
     fn is_lasting(&self) -> bool {
@@ -214,6 +216,9 @@ impl Pin {
         if is_message {
             return push;
         }
+        if let Some(select) = self.behind.pop_front() {
+            return Meaning { database: select.filter(|_| frame == b"+OK\r\n"), ..push };
+        }
         match self.expected.pop_front() {
             Some(Expected { slot, what, .. }) => {
                 // What was sent behind a command that blocked has waited for it, not for the server.
@@ -222,8 +227,6 @@ impl Pin {
                 }
                 self.answered(slot, what, frame)
             }
-            // Redis 7.0 writes messages into the reply of an EXEC that publishes them: what is left of it comes last.
-            None if self.hears_pushes() => push,
             None => Meaning { belongs: Belongs::Nobody, database: None },
         }
     }
@@ -253,8 +256,8 @@ impl Pin {
             What::Unwatch if is_ok => (self.is_watching, self.is_doomed) = (false, false),
             What::Select(db) if is_ok => meaning.database = Some(db),
             What::Monitor if is_ok => self.is_monitoring = true,
-            What::TrackingOn if is_ok => self.is_tracking = true,
-            What::TrackingOff if is_ok => self.is_tracking = false,
+            What::TrackingOn { is_broadcast } if is_ok => (self.is_tracking, self.is_broadcast) = (true, is_broadcast),
+            What::TrackingOff if is_ok => (self.is_tracking, self.is_broadcast) = (false, false),
             What::Discard if is_ok => self.end_transaction(),
             What::Refused => meaning.belongs = Belongs::RefusalInstead(slot),
             What::Hello(protocol) => {
@@ -268,10 +271,7 @@ impl Pin {
             }
             // Outside a transaction it is an error, and changes nothing.
             What::Exec if self.transaction.is_some() => {
-                match last_selected(self.transaction.as_deref().unwrap_or_default(), frame) {
-                    Ok(database) => meaning.database = database,
-                    Err(Unclear) => meaning.belongs = Belongs::Nobody,
-                }
+                meaning.database = self.ran(frame);
                 self.end_transaction();
             }
             What::Plain
@@ -287,10 +287,25 @@ impl Pin {
             | What::Subscribe(_)
             | What::UnsubscribeAll(_)
             | What::Monitor
-            | What::TrackingOn
+            | What::TrackingOn { .. }
             | What::TrackingOff => {}
         }
         meaning
+    }
+
+    /// The transaction has run, with these replies. The database it left the connection in, if it chose one.
+    ///
+    /// Redis 7.0 counts messages among the replies and writes them in between, so that as many replies as there are
+    /// messages come behind the frame.
+    fn ran(&mut self, frame: &[u8]) -> Option<u32> {
+        let queued = self.transaction.take().unwrap_or_default();
+        let (messages, replies): (Vec<_>, Vec<_>) =
+            peek::elements(frame)?.partition(|element| element.first() == Some(&b'>'));
+        if !messages.is_empty() {
+            self.behind.extend(queued.iter().skip(replies.len()));
+        }
+        let succeeded = queued.iter().zip(replies).filter(|(_, reply)| *reply == b"+OK\r\n");
+        succeeded.filter_map(|(select, _)| *select).last()
     }
 
     fn end_transaction(&mut self) {
@@ -331,28 +346,6 @@ impl Pin {
         }
         Some(Belongs::Confirmation { slot, is_last })
     }
-}
-
-/// It cannot be told which database the connection is in.
-struct Unclear;
-
-/// The database the last `SELECT` of a transaction chose, by the reply to `EXEC`.
-///
-/// Redis 7.0 counts messages among the replies and writes them in between, so that as many replies as there are
-/// messages come behind the frame.
-fn last_selected(queued: &[Option<u32>], frame: &[u8]) -> Result<Option<u32>, Unclear> {
-    let Some(elements) = peek::elements(frame) else { return Ok(None) };
-    let (messages, replies): (Vec<_>, Vec<_>) = elements.partition(|element| element.first() == Some(&b'>'));
-    let mut selected = None;
-    for (index, select) in queued.iter().enumerate() {
-        match (select, replies.get(index)) {
-            (Some(db), Some(reply)) if *reply == b"+OK\r\n" => selected = Some(*db),
-            (Some(_), None) if !messages.is_empty() => return Err(Unclear),
-            // A refused one, or another command, or nothing was run.
-            (_, _) => {}
-        }
-    }
-    Ok(selected)
 }
 
 #[cfg(test)]

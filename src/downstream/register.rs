@@ -66,6 +66,7 @@ pub(super) struct View {
     pub(super) is_blocked: bool,
     pub(super) is_monitoring: bool,
     pub(super) is_tracking: bool,
+    pub(super) is_broadcast: bool,
     /// Commands since `MULTI`.
     pub(super) queued: Option<usize>,
     pub(super) channels: u64,
@@ -86,6 +87,7 @@ impl View {
             (self.queued.is_some(), 'x'),
             (self.is_blocked, 'b'),
             (self.is_tracking, 't'),
+            (self.is_broadcast, 'B'),
         ];
         let set: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| *flag).collect();
         if set.is_empty() { "N".to_owned() } else { set }

@@ -176,6 +176,11 @@ impl Parser {
         (!self.args.is_empty()).then_some(Request { frame, args: &self.args })
     }
 
+    /// Bytes the list of arguments takes, of a request with very many.
+    pub fn held(&self) -> usize {
+        self.args.capacity() * size_of::<Span>()
+    }
+
     fn restart(&mut self) {
         self.pos = 0;
         self.left = None;

@@ -186,7 +186,8 @@ async fn sever(
     predecessor: &Trace,
     present: &Trace,
 ) -> Result<Severed, ConnectError> {
-    if predecessor.run_id.is_empty() || present.run_id.is_empty() {
+    // Without a number it would be a filter that chooses everybody, to a Redis before 7.
+    if predecessor.run_id.is_empty() || present.run_id.is_empty() || predecessor.id == 0 {
         return Ok(Severed::Denied);
     }
     if predecessor.run_id != present.run_id {

@@ -10,6 +10,14 @@ pub fn broken() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     BROKEN.iter().map(|(name, bytes)| (*name, [bytes, QUIT].concat()))
 }
 
+/// The same with replies off. Redis closes only who has a reply to come: at once, for all is sent at once.
+pub fn silent() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let starts = [("off", &b"PING\r\nCLIENT REPLY OFF\r\n"[..]), ("skipped", b"PING\r\nCLIENT REPLY SKIP\r\n")];
+    starts.into_iter().flat_map(|(name, start)| {
+        [&b"*x\r\n"[..], b"*1\r\n+\r\n", b"SET a \"b\r\n"].map(|end| (name, [start, end, QUIT].concat()))
+    })
+}
+
 /// Lines without an end.
 pub fn endless() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     ENDLESS.iter().map(|(name, start, byte)| (*name, [start, &[*byte; 70_000][..]].concat()))
@@ -33,6 +41,8 @@ const INLINE: &[(&str, &[u8])] = &[
     ("empty quotes", b"ECHO \"\"\r\nECHO ''\r\n"),
     ("a quoted command", b"\"PING\" 'text'\r\n"),
     ("bytes beyond ASCII", b"ECHO \xc3\xa9\xff\r\n"),
+    ("blanks that end no word", b"SET\x0ba b\r\nECHO a\x0cb\r\n"),
+    ("blanks between words", b"\x0cECHO \x0b a \x0c\r\nECHO \x0c'a'\x0b\r\n"),
     ("a carriage return inside", b"ECHO a\rb\r\n"),
     ("two carriage returns", b"ECHO a\r\r\n"),
     ("both kinds of requests", b"PING\r\n*1\r\n$4\r\nPING\r\nECHO x\r\n*2\r\n$4\r\nECHO\r\n$1\r\ny\r\n"),

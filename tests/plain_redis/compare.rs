@@ -118,13 +118,26 @@ impl Both {
         Self::of(program, RedisServer::with(), &[])
     }
 
+    /// A server of this kind.
+    pub fn with(options: RedisOptions) -> Self {
+        Self::of(&ServerProgram::system(), options, &[])
+    }
+
+    /// Asks the server itself to change something, which it must.
+    pub fn change(&self, line: &str) {
+        assert_eq!(self.operator.borrow_mut().ask(line), "+OK", "{line}");
+    }
+
     /// The server asks for a password, and so does the proxy.
     pub fn with_password(program: &ServerProgram, password: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("passwords");
         std::fs::write(&path, password).expect("a writable temporary directory");
-        let lines =
-            [format!("listen.password_file = \"{}\"", path.display()), format!("upstream.password = \"{password}\"")];
+        let lines = [
+            format!("listen.password_file = \"{}\"", path.display()),
+            format!("upstream.password = \"{password}\""),
+            "limits.auth_delay = \"10ms\"".to_owned(),
+        ];
         let both = Self::of(program, RedisServer::with().password(password), &lines.each_ref().map(String::as_str));
         let said = both.operator.borrow_mut().ask(&format!("AUTH {password}"));
         assert_eq!(said, "+OK");

@@ -3,6 +3,7 @@
 //! The table of cases says what commands answer; this finds what depends on the one before: types, databases,
 //! transactions, watches, one connection or another.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::thread;
 
@@ -11,8 +12,8 @@ use fastrand::Rng;
 use super::compare::{Both, Pace, without_hello_ids, without_numbers};
 use crate::support::{Wire, request, words};
 
-/// How many are usual.
-pub const COMMANDS: usize = 50_000;
+/// How many are usual, in each protocol.
+pub const COMMANDS: usize = 100_000;
 
 /// Commands whose replies tell the time that is left, by the first word.
 const TELL_TIME: [&str; 4] = ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"];
@@ -49,7 +50,25 @@ const COMMON: &[&str] = &[
     "XTRIM k MAXLEN 3", "XDEL k n-1", "XGROUP CREATE k g 0", "XREADGROUP GROUP g c COUNT 1 STREAMS k >", "XACK k g n-1", "XPENDING k g",
     "EVAL \"return redis.call('GET', KEYS[1])\" 1 k", "EVAL \"return {1, {KEYS[1], false}, 'x'}\" 1 k",
     "EVAL \"return redis.call('HGETALL', KEYS[1])\" 1 k", "EVALSHA 0000000000000000000000000000000000000000 0",
-    "PUBLISH c v", "PING", "PING v", "ECHO v", "SELECT d", "SELECT d", "SWAPDB 0 1", "FOO k", "GET", "SET k", "PING a b", "SELECT x",
+    "SETRANGE k 0 v", "GETEX k EXAT 99999999999", "SET k v PXAT 99999999999000 GET", "LCS k k IDX WITHMATCHLEN", "BITCOUNT k 0 2 BIT",
+    "BITFIELD k OVERFLOW SAT INCRBY i5 100 9", "BITOP NOT k k", "GETEX k EX x", "SET k v EX 0", "SET k v NX XX", "EXPIRE k x", "EXPIRE k 100 NX GT",
+    "PEXPIREAT k 99999999999999 LT", "PEXPIRE k -1", "EXPIREAT k 1", "COPY k k DB 99", "MOVE k 0", "RENAME k none", "OBJECT ENCODING none",
+    "SORT k BY nosort GET # LIMIT 0 3", "SORT k DESC ALPHA STORE k", "HRANDFIELD absent 3", "HMSET k f v f v", "HSCAN k 0 MATCH f1* COUNT 5",
+    "LPOS k v RANK -1 MAXLEN 4", "LMPOP 1 k RIGHT COUNT 2", "LINSERT k AFTER v v", "LSET k 99 v", "SMISMEMBER k f f v", "SINTERCARD 2 k k LIMIT 1",
+    "ZADD k NX s f", "ZADD k XX LT s f", "ZADD k NX GT s f", "ZADD k nan f", "ZRANGE k - + BYLEX", "ZRANGE k (1 +inf BYSCORE LIMIT 0 2", "ZRANGEBYLEX k [f1 [f4",
+    "ZREVRANGEBYSCORE k +inf -inf LIMIT 1 2", "ZREVRANGEBYLEX k + -", "ZLEXCOUNT k - +", "ZREMRANGEBYSCORE k 0 1", "ZREMRANGEBYLEX k [f0 [f1", "ZINTERCARD 2 k k",
+    "ZINTERSTORE k 2 k k WEIGHTS 2 3 AGGREGATE MAX", "ZDIFFSTORE k 2 k k", "ZUNION 2 k k AGGREGATE MIN", "ZMPOP 1 k MAX COUNT 2", "ZINTER 2 k k WITHSCORES",
+    "GEORADIUS k 13 38 900 km WITHCOORD ASC", "GEOSEARCH k FROMMEMBER f BYBOX 400 400 km WITHCOORD WITHHASH", "GEOSEARCHSTORE k k FROMLONLAT 13 38 BYRADIUS 500 km",
+    "XADD k MAXLEN 4 n-3 f v f v", "XADD k 0-0 f v", "XSETID k n-9", "XGROUP CREATE k g $ MKSTREAM", "XGROUP SETID k g 0", "XGROUP DESTROY k g",
+    "XGROUP CREATECONSUMER k g c", "XGROUP DELCONSUMER k g c", "XREADGROUP GROUP g c COUNT 2 NOACK STREAMS k >", "XREADGROUP GROUP g c STREAMS k 0",
+    "XCLAIM k g d 0 n-1", "XCLAIM k g c 0 n-1 JUSTID", "XAUTOCLAIM k g c 0 0 COUNT 2", "XINFO GROUPS k", "XINFO STREAM k", "XREAD STREAMS k k 0 n-1",
+    "EVAL \"return redis.call('SET', KEYS[1], ARGV[1])\" 1 k v", "EVAL \"return redis.pcall('INCR', KEYS[1])\" 1 k", "EVAL \"return redis.call('FOO')\" 0",
+    "EVAL \"redis.setresp(3) return redis.call('HGETALL', KEYS[1])\" 1 k", "EVAL \"return {err='MY mistake'}\" 0", "EVAL \"return\" 1",
+    "EVAL_RO \"return redis.call('SET', KEYS[1], 1)\" 1 k", "EVAL \"return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')\" 1 k",
+    "SCRIPT LOAD \"return redis.call('GET', KEYS[1])\"", "EVALSHA d3c21d0c2b9ca22f82737626a27bcaf5d288f99f 1 k", "SCRIPT EXISTS d3c21d0c2b9ca22f82737626a27bcaf5d288f99f",
+    "FUNCTION LOAD REPLACE \"#!lua name=l\\nredis.register_function('f', function(keys, args) return redis.call('HSET', keys[1], args[1], args[2]) end)\"",
+    "FCALL f 1 k f v", "FCALL_RO f 1 k f v", "FCALL none 0", "SCRIPT FLUSH", "FUNCTION DELETE l", "FUNCTION LIST",
+    "SPUBLISH c v", "PUBLISH c v", "PING", "PING v", "ECHO v", "SELECT d", "SELECT d", "SWAPDB 0 1", "FOO k", "GET", "SET k", "PING a b", "SELECT x",
 ];
 
 /// What takes a connection of its own, or gives it back.
@@ -78,6 +97,10 @@ const SELDOM: &[&str] = &[
     "DEBUG SLEEP 0",
     "SELECT 99",
     "FLUSHDB",
+    "SWAPDB 1 2",
+    "HELLO 2",
+    "HELLO 3",
+    "CLIENT TRACKINGINFO",
 ];
 
 /// What stands in a transaction more often than not.
@@ -89,7 +112,7 @@ pub fn compare(both: &Both, hello: &'static str, count: usize) {
     let count = number("CLOAKROOM_COMMANDS").map_or(count, |count| count as usize);
     let seed = number("CLOAKROOM_SEED").unwrap_or_else(|| fastrand::u64(..));
     eprintln!("CLOAKROOM_SEED={seed}");
-    let mut generator = Generator { both, rng: Rng::with_seed(seed), is_in_transaction: false, last_id: 0 };
+    let mut generator = Generator::new(both, seed, hello);
     let commands: Vec<Vec<Vec<u8>>> = (0..count).map(|_| generator.next()).collect();
     assert_ne!(count, 0, "no commands");
 
@@ -118,15 +141,34 @@ pub fn compare(both: &Both, hello: &'static str, count: usize) {
     assert_eq!(both.digest(), expected_digest, "CLOAKROOM_SEED={seed} {hello}: the data at the end");
 }
 
+/// What stands together: an expired key is found by who asks for it, since who comes first is up to the server.
+const EXPIRING: [&str; 3] = ["SET k:9 v PX 1", "DEBUG SLEEP 0.002", "GET k:9"];
+
 struct Generator<'a> {
     both: &'a Both,
     rng: Rng,
     is_in_transaction: bool,
     last_id: u64,
+    /// How the client is to begin again when it is not in its protocol any more: empty for RESP2.
+    hello: &'static str,
+    /// What comes next, whatever else would.
+    next: VecDeque<&'static str>,
 }
 
-impl Generator<'_> {
+impl<'a> Generator<'a> {
+    fn new(both: &'a Both, seed: u64, hello: &'static str) -> Self {
+        let rng = Rng::with_seed(seed);
+        Self { both, rng, is_in_transaction: false, last_id: 0, hello, next: VecDeque::new() }
+    }
+
     fn next(&mut self) -> Vec<Vec<u8>> {
+        if let Some(line) = self.next.pop_front() {
+            return words(line).into_iter().map(|word| self.fill(word)).collect();
+        }
+        if !self.is_in_transaction && self.rng.u32(0..1000) == 0 {
+            self.next.extend(EXPIRING);
+            return self.next();
+        }
         let (templates, may_be_wrong) = match (self.is_in_transaction, self.rng.u32(0..1000)) {
             (true, 0..150) => (ENDS, false),
             (_, 150..170) => (SELDOM, false),
@@ -145,7 +187,23 @@ impl Generator<'_> {
                 return vec![b"PING".to_vec()];
             }
             "MULTI" => self.is_in_transaction = true,
-            "EXEC" | "DISCARD" | "RESET" => self.is_in_transaction = false,
+            "EXEC" | "DISCARD" => self.is_in_transaction = false,
+            "RESET" => {
+                self.is_in_transaction = false;
+                self.next.extend(Some(self.hello).filter(|hello| !hello.is_empty()));
+            }
+            // Some commands in the other protocol, then back.
+            "HELLO 2" | "HELLO 3" => {
+                let home = if self.hello.is_empty() { "HELLO 2" } else { self.hello };
+                self.next.extend([
+                    "GET k",
+                    "HGETALL k",
+                    "ZRANGE k 0 -1 WITHSCORES",
+                    "SMEMBERS k",
+                    "XRANGE k - +",
+                    home,
+                ]);
+            }
             _ => {}
         }
         let mut command: Vec<_> = words(template).into_iter().map(|word| self.fill(word)).collect();

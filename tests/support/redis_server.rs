@@ -136,6 +136,11 @@ impl RedisServer {
         }
     }
 
+    /// Where it keeps its data, if it keeps any.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub fn unix_socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }

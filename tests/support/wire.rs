@@ -94,6 +94,17 @@ impl Wire {
         }
     }
 
+    /// The next so many bytes, whatever they are.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.input.len() - self.given < count {
+            self.input.drain(..self.given);
+            self.given = 0;
+            assert_eq!(self.read(), Ok(true), "{count} bytes");
+        }
+        self.given += count;
+        self.input[self.given - count..self.given].to_vec()
+    }
+
     /// Everything to the end of the stream, which the other side has to close. An error if it does not.
     pub fn rest(&mut self) -> Result<Vec<u8>, String> {
         while self.read()? {}

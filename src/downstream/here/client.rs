@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{BAD_NAME, is_valid_name, quoting, wrong_arity};
-use crate::command::Command;
+use crate::command::{Command, arity_fits};
 use crate::downstream::CloseReason;
 use crate::downstream::client::{Client, Outcome, Replies};
 use crate::downstream::register::Entry;
@@ -12,11 +12,46 @@ use crate::resp::{decimal, encode};
 
 const SYNTAX: &str = "ERR syntax error";
 
+/// Subcommands answered here, and how many arguments each takes: exactly that many, or at least as many if negative.
+const SUBCOMMANDS: [(&str, i8); 11] = [
+    ("getname", 2),
+    ("id", 2),
+    ("info", 2),
+    ("kill", -3),
+    ("list", -2),
+    ("no-evict", 3),
+    ("no-touch", 3),
+    ("reply", 3),
+    ("setinfo", 4),
+    ("setname", 3),
+    ("unblock", -3),
+];
+
+fn arity(subcommand: &[u8]) -> Option<i8> {
+    let row = SUBCOMMANDS.iter().find(|(name, _)| subcommand.eq_ignore_ascii_case(name.as_bytes()));
+    row.map(|(_, arity)| *arity)
+}
+
+/// Whether a subcommand is answered here.
+pub(in crate::downstream) fn knows(subcommand: &[u8]) -> bool {
+    arity(subcommand).is_some()
+}
+
+/// Whether a request has as many arguments as its subcommand takes.
+pub(in crate::downstream) fn fits(request: &Request<'_>) -> bool {
+    arity(request.arg(1).unwrap_or_default()).is_some_and(|arity| arity_fits(arity, request.len()))
+}
+
 pub(super) fn answer(client: &mut Client, command: &Command<'_>) -> Outcome {
     let request = &command.request;
     let subcommand = request.arg(1).unwrap_or_default().to_ascii_lowercase();
     // It is in the list it asks for, with what it asks.
     client.shows(command);
+    if !fits(request) {
+        let subcommand = String::from_utf8_lossy(&subcommand);
+        client.error(wrong_arity(&format!("client|{subcommand}")));
+        return Outcome::Done;
+    }
     match (subcommand.as_slice(), request.len()) {
         (b"id", 2) => {
             let id = i64::try_from(client.entry.id).unwrap_or(i64::MAX);
@@ -50,18 +85,8 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) -> Outcome {
             request.arg(1).unwrap_or_default(),
             "'. Try CLIENT HELP.",
         )),
-        (
-            b"id" | b"getname" | b"setname" | b"setinfo" | b"info" | b"kill" | b"no-evict" | b"no-touch" | b"reply"
-            | b"unblock",
-            _,
-        ) => {
-            let subcommand = String::from_utf8_lossy(&subcommand);
-            client.error(wrong_arity(&format!("client|{subcommand}")));
-        }
-        _ => {
-            let subcommand = request.arg(1).unwrap_or_default();
-            client.error(quoting("ERR unknown subcommand '", subcommand, "'. Try CLIENT HELP."));
-        }
+        // What is not known here goes to the server, in whose words it is refused.
+        _ => client.error(SYNTAX),
     }
     Outcome::Done
 }

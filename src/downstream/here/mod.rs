@@ -2,7 +2,7 @@
 //!
 //! The texts are Redis' own; `tests/plain_redis.rs` compares them with a server's, byte for byte.
 
-mod client;
+pub(super) mod client;
 mod hello;
 
 use tokio::time::Instant;

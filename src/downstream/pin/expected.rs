@@ -36,7 +36,9 @@ pub(super) enum What {
     /// Confirmations until nothing of the kind is left.
     UnsubscribeAll(Topic),
     Monitor,
-    TrackingOn,
+    TrackingOn {
+        is_broadcast: bool,
+    },
     TrackingOff,
     /// A command that only makes the server abort the transaction; the client is told why.
     Refused,
@@ -75,7 +77,10 @@ impl What {
             Some("punsubscribe") => unsubscribe(Topic::Pattern),
             Some("sunsubscribe") => unsubscribe(Topic::Shard),
             Some("monitor") => Self::Monitor,
-            Some("client") if request.is(1, "tracking") && request.is(2, "on") => Self::TrackingOn,
+            Some("client") if request.is(1, "tracking") && request.is(2, "on") => {
+                let is_broadcast = request.args_from(3).any(|option| option.eq_ignore_ascii_case(b"bcast"));
+                Self::TrackingOn { is_broadcast }
+            }
             Some("client") if request.is(1, "tracking") => Self::TrackingOff,
             _ => Self::Plain,
         }

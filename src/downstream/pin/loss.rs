@@ -96,7 +96,7 @@ fn fate(expected: &Expected, is_in_transaction: &mut bool, watches: &mut bool) -
         | What::Subscribe(_)
         | What::UnsubscribeAll(_)
         | What::Monitor
-        | What::TrackingOn
+        | What::TrackingOn { .. }
         | What::TrackingOff
         | What::Hello(_)
         | What::Ours => Fate::NotExecuted,

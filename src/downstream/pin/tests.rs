@@ -57,11 +57,11 @@ fn a_transaction_ends_with_exec_or_discard() {
 fn a_message_among_the_replies_is_no_reply() {
     let published = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n";
     let refused = "-ERR DB index is out of range\r\n";
-    for (reply, belongs, database) in [
-        (format!("*3\r\n{published}:1\r\n{refused}"), None, None),
-        (format!("*3\r\n{published}:1\r\n+OK\r\n"), None, Some(3)),
-        (format!("*2\r\n{published}:1\r\n"), Some(Belongs::Nobody), None),
-        (format!("*2\r\n:0\r\n{refused}"), None, None),
+    for (reply, is_behind, database) in [
+        (format!("*3\r\n{published}:1\r\n{refused}"), false, None),
+        (format!("*3\r\n{published}:1\r\n+OK\r\n"), false, Some(3)),
+        (format!("*2\r\n{published}:1\r\n"), true, None),
+        (format!("*2\r\n:0\r\n{refused}"), false, None),
     ] {
         let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp3);
         bench.ask("SUBSCRIBE a", ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
@@ -69,8 +69,13 @@ fn a_message_among_the_replies_is_no_reply() {
         bench.ask("PUBLISH a x", "+QUEUED\r\n");
         bench.ask("SELECT 3", "+QUEUED\r\n");
         let slot = bench.send("EXEC");
-        let expected = Meaning { belongs: belongs.unwrap_or(Belongs::Reply(slot)), database };
+        let expected = Meaning { belongs: Belongs::Reply(slot), database };
         assert_eq!(bench.hear(&reply), expected, "{reply}");
+        if is_behind {
+            let meaning = bench.hear("+OK\r\n");
+            assert_eq!(meaning, Meaning { belongs: Belongs::Push, database: Some(3) });
+        }
+        assert_eq!(bench.hear("+OK\r\n").belongs, Belongs::Nobody);
     }
 }
 
