@@ -1,8 +1,8 @@
 //! The memory all clients may take together (`limits.memory`, G7).
 //!
 //! Each client's limits bound what *one* may hold; ten thousand of them multiply. So what they hold is added up,
-//! across the workers, and past the budget those who hold most give way first: they are not read from, and then
-//! closed (`downstream::worker`). Who holds little does not notice.
+//! across the workers. When three quarters of the budget are used, those who hold something get no further requests
+//! accepted; past it, those who hold most are closed (`downstream::worker`). Who holds little does not notice.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -38,6 +38,11 @@ impl Budget {
     pub fn excess(&self) -> usize {
         self.held().saturating_sub(self.most.load(Ordering::Relaxed))
     }
+
+    /// Whether nothing should be added to what is held.
+    pub fn is_short(&self) -> bool {
+        self.held() > self.most.load(Ordering::Relaxed) / 4 * 3
+    }
 }
 
 /// One client's part, given back when it is dropped.
@@ -53,17 +58,18 @@ impl Share {
         Self { budget, held: Cell::new(0) }
     }
 
-    /// Bytes the client holds now.
-    pub fn set(&self, bytes: usize) {
+    /// Bytes the client holds now. Whether somebody must be closed for it.
+    pub fn set(&self, bytes: usize) -> bool {
         let (before, now) = (self.held.get(), bytes / GRAIN * GRAIN);
         if now == before {
-            return;
+            return false;
         }
         self.held.set(now);
         match now.checked_sub(before) {
             Some(more) => self.budget.held.fetch_add(more, Ordering::Relaxed),
             None => self.budget.held.fetch_sub(before - now, Ordering::Relaxed),
         };
+        now > before && self.budget.excess() > 0
     }
 
     /// Bytes it was last said to hold.
@@ -71,9 +77,9 @@ impl Share {
         self.held.get()
     }
 
-    /// Whether the client must give way: the budget is exceeded, and it is one of those who hold something.
+    /// Whether the client must give way: memory is short, and it is one of those who hold some.
     pub fn must_give_way(&self) -> bool {
-        self.held.get() > 0 && self.budget.excess() > 0
+        self.held.get() > 0 && self.budget.is_short()
     }
 }
 
@@ -101,10 +107,11 @@ mod tests {
     fn what_clients_hold_is_added_up_and_given_back() {
         let budget = Budget::new(3 * GRAIN);
         let (small, large) = (Share::new(budget.clone()), Share::new(budget.clone()));
-        small.set(GRAIN - 1);
-        large.set(3 * GRAIN);
+        assert!(!small.set(GRAIN - 1) && !large.set(2 * GRAIN));
+        assert!(!large.must_give_way());
+        assert!(!large.set(3 * GRAIN));
         assert_eq!((budget.held(), budget.excess()), (3 * GRAIN, 0));
-        large.set(5 * GRAIN);
+        assert!(large.set(5 * GRAIN));
         assert_eq!(budget.excess(), 2 * GRAIN);
         assert!(large.must_give_way() && !small.must_give_way());
         drop(large);

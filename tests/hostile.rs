@@ -12,6 +12,7 @@
 //! | key | run into by |
 //! |---|---|
 //! | `listen.max_clients` | `clients_that_say_nothing_take_no_more_places_than_there_are` |
+//! | `listen.unix_mode` | `a_unix_socket_has_its_mode_from_the_first_moment` |
 //! | `listen.password_file` | `who_does_not_know_the_password_learns_nothing_and_costs_little` |
 //! | `listen.drain_timeout` | `who_hangs_on_does_not_delay_the_end` |
 //! | `listen.tls.cert_file`, `key_file` | `handshakes_that_never_end_are_given_up` |
@@ -20,9 +21,12 @@
 //! | `limits.arguments` | `a_million_empty_arguments_are_paid_for_once` |
 //! | `limits.in_flight` | `requests_behind_a_stopped_server_are_not_read_ahead` |
 //! | `limits.unread_replies` | `replies_nobody_reads_stay_at_the_server` |
+//! | `limits.read_ahead` | `who_writes_and_never_reads_is_not_read_for_ever` |
 //! | `limits.unread_timeout` | `who_takes_no_reply_is_closed` |
 //! | `limits.request_timeout` | `a_request_that_never_ends_is_given_up` |
 //! | `limits.auth_timeout` | `who_never_authenticates_is_closed` |
+//! | `limits.auth_delay` | `a_wrong_password_is_answered_late_and_delays_nobody_else` |
+//! | `limits.memory` | `two_hundred_halves_of_requests_stay_within_the_budget` |
 //! | `limits.queue` | `a_stopped_server_does_not_fill_the_proxy` |
 //! | `limits.pinned` | `a_crowd_that_wants_connections_of_its_own_gets_what_there_are` |
 //! | `upstream.connect_timeout` | `a_server_that_does_not_answer_a_handshake_is_given_up` |

@@ -272,7 +272,9 @@ impl Connection {
             has_moved |= self.client.tell_wrong_password(Instant::now());
             self.handle.due.set(Some(due));
         }
-        self.handle.share.set(self.input.len() + self.parser.held() + self.client.held());
+        if self.handle.share.set(self.input.len() + self.parser.held() + self.client.held()) {
+            self.client.worker.over_budget.notify_one();
+        }
         if has_moved {
             return Poll::Ready(Ok(()));
         }

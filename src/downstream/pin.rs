@@ -149,6 +149,12 @@ impl Pin {
         }
     }
 
+    /// Whether the server does not answer this one: a second `MONITOR`.
+    pub(super) fn is_not_answered(&self, command: &Command<'_>) -> bool {
+        let monitors = self.is_monitoring || self.expected.iter().any(|expected| expected.what == What::Monitor);
+        monitors && command.is("monitor") && command.has_its_arity()
+    }
+
     /// When the oldest request in flight must have been answered. What blocks may take its time, and so may
     /// what is not known.
     pub(super) fn due(&self, reply_timeout: Duration) -> Option<Instant> {

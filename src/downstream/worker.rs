@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, interval, timeout};
@@ -74,8 +75,10 @@ pub struct Worker {
     pub(super) shared: Arc<Shared>,
     handles: Handles,
     is_draining: Cell<bool>,
-    /// At the last look there was more memory held than allowed.
-    was_over_budget: Cell<bool>,
+    /// At the last look memory was short.
+    was_short: Cell<bool>,
+    /// Told when more memory is held than may be.
+    pub(super) over_budget: Notify,
     /// When a wrong password was last logged.
     warned: Cell<Option<Instant>>,
 }
@@ -101,7 +104,8 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
         shared,
         handles,
         is_draining: Cell::new(false),
-        was_over_budget: Cell::new(false),
+        was_short: Cell::new(false),
+        over_budget: Notify::new(),
         warned: Cell::new(None),
     });
     let mut clients = Vec::new();
@@ -109,6 +113,10 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
     loop {
         let message = tokio::select! {
             message = inbox.recv() => message,
+            () = worker.over_budget.notified() => {
+                worker.look_after_memory();
+                continue;
+            }
             now = look.tick() => {
                 worker.look_after_clients(now);
                 worker.look_after_memory();
@@ -177,19 +185,21 @@ impl Worker {
         if self.index == 0 {
             self.shared.metrics.client.memory.set(budget.held() as f64);
         }
-        let excess = budget.excess();
         let handles = self.handles.borrow();
-        if self.was_over_budget.replace(excess > 0) && excess == 0 {
+        if self.was_short.replace(budget.is_short()) && !budget.is_short() {
             // Those who gave way may go on.
             handles.values().filter(|handle| handle.share.held() > 0).for_each(|handle| handle.outbox.wake());
         }
-        if excess == 0 {
+        if budget.excess() == 0 {
             return;
         }
-        let mut holders: Vec<_> = handles.iter().map(|(id, handle)| (handle.share.held(), *id)).collect();
-        let ours: usize = holders.iter().map(|(held, _)| held).sum();
-        let part = (excess as f64 * ours as f64 / budget.held().max(1) as f64).ceil() as usize;
-        for client in to_shed(&mut holders, part) {
+        let is_going = |handle: &Handle| matches!(handle.order.get(), Order::Kill(_));
+        let (going, staying): (Vec<_>, Vec<_>) = handles.iter().partition(|(_, handle)| is_going(handle));
+        let given_back: usize = going.iter().map(|(_, handle)| handle.share.held()).sum();
+        let mut holders: Vec<_> = staying.iter().map(|(id, handle)| (handle.share.held(), **id)).collect();
+        let ours: usize = given_back + holders.iter().map(|(held, _)| held).sum::<usize>();
+        let part = (budget.excess() as f64 * ours as f64 / budget.held().max(1) as f64).ceil() as usize;
+        for client in to_shed(&mut holders, part.saturating_sub(given_back)) {
             handles[&client].give(Order::Kill(CloseReason::Memory));
         }
     }

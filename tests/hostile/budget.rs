@@ -16,7 +16,6 @@ fn half_a_request() -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "not yet"]
 fn two_hundred_halves_of_requests_stay_within_the_budget() {
     let siege = Siege::with(&[BUDGET, "limits.request_timeout = \"3s\""]);
     let crowd = siege.crowd(200);
@@ -31,7 +30,6 @@ fn two_hundred_halves_of_requests_stay_within_the_budget() {
 }
 
 #[test]
-#[ignore = "not yet"]
 fn replies_nobody_reads_stay_within_the_budget() {
     let siege = Siege::before(patient_server(), &[BUDGET]);
     let crowd = siege.crowd(40);
@@ -48,7 +46,6 @@ fn replies_nobody_reads_stay_within_the_budget() {
 
 /// Who holds little is not asked to pay: it is served, and stays.
 #[test]
-#[ignore = "not yet"]
 fn attackers_of_both_kinds_leave_the_others_in_peace() {
     let siege = Siege::before(patient_server(), &[BUDGET]);
     let mut bystanders = siege.crowd(50);
@@ -67,7 +64,6 @@ fn attackers_of_both_kinds_leave_the_others_in_peace() {
 
 /// Nothing but its close gives back what it holds.
 #[test]
-#[ignore = "not yet"]
 fn who_asks_for_more_than_the_budget_and_does_not_read_is_closed() {
     let siege = Siege::before(patient_server(), &[BUDGET]);
     assert_eq!(siege.server.cli(&["SETRANGE", "300m", "299999999", "x"]), "300000000");
@@ -84,7 +80,6 @@ fn who_asks_for_more_than_the_budget_and_does_not_read_is_closed() {
 
 /// Small replies are let in by the hundred; what was learned from them lets in large ones.
 #[test]
-#[ignore = "not yet"]
 fn who_has_read_small_replies_may_not_leave_large_ones_unread() {
     let siege = Siege::before(patient_server(), &[BUDGET]);
     let mut crowd = siege.crowd(2);
@@ -99,7 +94,6 @@ fn who_has_read_small_replies_may_not_leave_large_ones_unread() {
 
 /// Requests that were read and cannot be sent on are held as well: on shared connections and on one's own.
 #[test]
-#[ignore = "not yet"]
 fn requests_for_a_stopped_server_stay_within_the_budget() {
     let mut siege = Siege::unwatched(RedisServer::plain(), &[BUDGET]);
     siege.proxy.allow("upstream connection lost");

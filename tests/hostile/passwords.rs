@@ -7,7 +7,6 @@ use super::siege::{PASSWORD, Siege};
 const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
 
 #[test]
-#[ignore = "not yet"]
 fn a_wrong_password_is_answered_late_and_delays_nobody_else() {
     let siege = Siege::locked(&[]);
     let mut others = siege.crowd(20);
@@ -33,7 +32,6 @@ fn a_wrong_password_is_answered_late_and_delays_nobody_else() {
 
 /// A crowd that guesses is answered as late, and fills no log.
 #[test]
-#[ignore = "not yet"]
 fn a_crowd_that_guesses_is_no_faster_for_each_and_fills_no_log() {
     let siege = Siege::locked(&[]);
     siege.proxy.allow("\"level\":\"WARN\"");
@@ -52,7 +50,6 @@ fn a_crowd_that_guesses_is_no_faster_for_each_and_fills_no_log() {
 
 /// A guesser who goes before it is told leaves nothing behind.
 #[test]
-#[ignore = "not yet"]
 fn who_does_not_wait_for_the_answer_is_gone_at_once() {
     let siege = Siege::locked(&[]);
     siege.proxy.allow("\"level\":\"WARN\"");

@@ -48,6 +48,18 @@ fn replies_nobody_reads_stay_at_the_server() {
     siege.assert_peak_below(100 * 2 * (MIB + 100_000) + 8 * MIB);
 }
 
+/// Whoever sends a long pipeline before it reads is read ahead, and not without end.
+#[test]
+fn who_writes_and_never_reads_is_not_read_for_ever() {
+    let siege = Siege::with(&["limits.read_ahead = \"4MiB\""]);
+    let crowd = siege.crowd(10);
+    let some = [request(&[b"SET", &b"k"[..], &[b'x'; 10_000]]), request(&["GET", "k"])].concat();
+    flood(&crowd, some, 10_000);
+    let_it_be_served(&siege);
+    // A buffer that grows is twice as large as what it holds.
+    siege.assert_peak_below(10 * (2 * 4 * MIB + MIB + CONNECTION) + 8 * MIB);
+}
+
 #[test]
 fn a_limit_on_what_is_unread_holds_for_each_client() {
     let siege = Siege::before(patient_server(), &["limits.unread_replies = \"64KiB\""]);

@@ -54,7 +54,6 @@ fn modes_of(directory: &Path, umask: &str, lines: &[&str], server: &RedisServer)
 }
 
 #[test]
-#[ignore = "not yet"]
 fn a_unix_socket_has_its_mode_from_the_first_moment() {
     let server = RedisServer::plain();
     for (lines, mode) in [
@@ -75,7 +74,6 @@ fn a_unix_socket_has_its_mode_from_the_first_moment() {
 }
 
 #[test]
-#[ignore = "not yet"]
 fn a_mode_that_is_none_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for mode in ["0999", "rw-rw----", "", "660660", "-1"] {

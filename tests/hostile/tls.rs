@@ -61,7 +61,7 @@ fn client(port: u16, certificates: &Certificates, identity: &Identity) -> Stream
 fn handshakes_that_never_end_are_given_up() {
     const CLIENTS: usize = 300;
     let certificates = Certificates::new();
-    let siege = siege(&certificates, false, &["listen.max_clients = 301"]);
+    let siege = siege(&certificates, false, &["listen.max_clients = 301", "limits.auth_timeout = \"3s\""]);
     let begun = Instant::now();
     let mut crowd = siege.crowd(CLIENTS);
     let starts: [&[u8]; 4] =

@@ -21,6 +21,9 @@ impl Client {
         now: Instant,
     ) -> Outcome {
         let Mode::Pinned { conn, pin } = &mut self.mode else { unreachable!("only a pinned client is sent through") };
+        if pin.is_not_answered(command) {
+            return Outcome::Done;
+        }
         if pin.is_clear() {
             let reason = reason.unwrap_or(PinReason::Database);
             self.worker.shared.metrics.upstream.pins.add(reason.label());

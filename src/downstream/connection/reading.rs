@@ -10,6 +10,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::Connection;
 use crate::config::Limits;
+use crate::downstream::mode::Mode;
 
 /// Room for a read of an idle client, and for one that sends a lot.
 pub(super) const READ: usize = 4 << 10;
@@ -25,9 +26,11 @@ impl Connection {
     /// How far it may be read ahead of the requests that can be acted on. One that writes before it reads, as a
     /// client does that sends a long pipeline, would wait for us while we wait for it.
     fn read_ahead(&self, limits: &Limits) -> usize {
-        match self.client.outbox.unread() >= self.client.unread_most(limits) {
-            true => limits.read_ahead.bytes(),
-            false => READ_AHEAD,
+        let leaves_unread = self.client.outbox.unread() >= self.client.unread_most(limits);
+        match self.client.mode {
+            Mode::Unauthenticated => READ,
+            _ if leaves_unread => limits.read_ahead.bytes(),
+            _ => READ_AHEAD,
         }
     }
 
@@ -36,7 +39,8 @@ impl Connection {
         if self.is_at_end {
             return Ok(false);
         }
-        if self.handle.share.must_give_way() {
+        // Half a request is read on, however short memory is: only whole can it be given back.
+        if !self.wants_bytes && self.handle.share.must_give_way() {
             return Ok(false);
         }
         if !self.wants_bytes && self.input.len() >= self.read_ahead(&self.client.worker.settings().limits) {
