@@ -20,7 +20,7 @@ use tokio::task::yield_now;
 use crate::wire::parse_request;
 
 /// Connections a storm may touch: the proxy waits longer for each that never answered.
-const TOUCHED: usize = 4;
+const TOUCHED: usize = 2;
 
 /// The server. It lives as long as the process.
 #[derive(Clone)]
