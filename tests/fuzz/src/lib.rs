@@ -2,25 +2,50 @@
 //!
 //! ```text
 //! targets/scan.rs ──────┐
-//! targets/request.rs ───┤  any bytes, and what must hold for them
-//! targets/convert.rs ───┤
+//! targets/request.rs ───┤
+//! targets/convert.rs ───┤  any bytes, and what must hold for them
 //! targets/decode.rs ────┘
-//! seeds/*, resp.dict       where the fuzzer begins
-//! run                      builds with coverage, on the stable toolchain, and runs
+//! targets/outbox.rs        any order of events, against a model
+//! targets/client.rs ────┐  any bytes from a client ──▶ proxy ──▶ redis-server
+//! targets/server.rs ────┘               clients ──▶ proxy ──▶ any bytes from a server
+//! seeds/*, fuzz.dict       where the fuzzer begins
+//! rustc                    gives the proxy coverage, on the stable toolchain
+//! run                      builds and runs
 //! ```
-//!
-//! # Why
-//! `src/resp` is compiled here, not the whole proxy: it imports nothing from the floors above, and a runtime
-//! and a TLS library would only make the instrumented build slow.
 
-#[path = "../../../src/resp/mod.rs"]
-pub mod resp;
+pub mod proxy;
+mod redis;
+mod script;
+pub mod wire;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cloakroom::resp;
+
+pub use redis::start as start_redis;
+pub use script::{Script, Storm, bulk};
 
 /// How many cuts in two are tried, evenly spaced; short inputs are cut everywhere.
 const CUTS: usize = 32;
 
+/// A directory that is left to whoever made `TMPDIR`: the process ends without a word.
+pub fn directory() -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("cloakroom-fuzz-{}", std::process::id()));
+    std::fs::create_dir(&directory).expect("a writable temporary directory");
+    directory
+}
+
+/// Returns once `is_so` holds; a panic is a finding.
+pub fn patience(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + wire::DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {:?}: {what}", wire::DEADLINE);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
 /// What a parser says of the whole bytes, one answer per frame, checked to be the same however they arrive.
 ///
 /// `next` is handed what has come since the last frame's end. It answers as a resumable parser does, with the

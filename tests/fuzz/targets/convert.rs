@@ -3,8 +3,8 @@
 #![no_main]
 
 use bytes::BytesMut;
-use cloakroom_fuzz::resp::convert::to_resp2;
-use cloakroom_fuzz::resp::scan::{Found, Limits, Scan};
+use cloakroom::resp::convert::to_resp2;
+use cloakroom::resp::scan::{Found, Limits, Scan};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

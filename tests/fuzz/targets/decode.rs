@@ -2,10 +2,10 @@
 
 #![no_main]
 
+use cloakroom::resp::decode::{decode, elements, error, field, integer, text};
+use cloakroom::resp::peek;
+use cloakroom::resp::scan::{Limits, Scan};
 use cloakroom_fuzz::end;
-use cloakroom_fuzz::resp::decode::{decode, elements, error, field, integer, text};
-use cloakroom_fuzz::resp::peek;
-use cloakroom_fuzz::resp::scan::{Limits, Scan};
 use libfuzzer_sys::fuzz_target;
 
 /// As deep as what we must understand.

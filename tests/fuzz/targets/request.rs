@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use cloakroom_fuzz::resp::encode;
-use cloakroom_fuzz::resp::request::{Limits, Parser, RequestError};
+use cloakroom::resp::encode;
+use cloakroom::resp::request::{Limits, Parser, RequestError};
 use cloakroom_fuzz::same_at_every_split;
 use libfuzzer_sys::fuzz_target;
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use cloakroom_fuzz::resp::scan::{Limits, Scan};
+use cloakroom::resp::scan::{Limits, Scan};
 use cloakroom_fuzz::{end, same_at_every_split};
 use libfuzzer_sys::fuzz_target;
 use redis_protocol::resp3::decode::complete;
