@@ -77,6 +77,11 @@ impl Share {
         self.held.get()
     }
 
+    /// Whether nothing may be read from the client: there is no memory, and it is one of those who hold some.
+    pub fn must_wait(&self) -> bool {
+        self.held.get() > 0 && self.budget.excess() > 0
+    }
+
     /// Whether the client must give way: memory is short, and it is one of those who hold some.
     pub fn must_give_way(&self) -> bool {
         self.held.get() > 0 && self.budget.is_short()
@@ -114,6 +119,7 @@ mod tests {
         assert!(large.set(5 * GRAIN));
         assert_eq!(budget.excess(), 2 * GRAIN);
         assert!(large.must_give_way() && !small.must_give_way());
+        assert!(large.must_wait() && !small.must_wait());
         drop(large);
         assert_eq!(budget.held(), 0);
         drop(small);

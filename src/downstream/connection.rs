@@ -185,7 +185,7 @@ impl Connection {
     fn may_accept(&self, limits: &Limits) -> bool {
         let outbox = &self.client.outbox;
         let (most, held) = (self.client.unread_most(limits), outbox.held());
-        let must_give_way = held > 0 && self.handle.share.must_give_way();
+        let must_give_way = self.client.held() > 0 && self.handle.share.must_give_way();
         held < most
             && outbox.in_flight() < limits.in_flight.min(outbox.window(most - held))
             && !must_give_way
@@ -272,7 +272,7 @@ impl Connection {
             has_moved |= self.client.tell_wrong_password(Instant::now());
             self.handle.due.set(Some(due));
         }
-        if self.handle.share.set(self.input.len() + self.parser.held() + self.client.held()) {
+        if self.handle.share.set(self.input.capacity() + self.parser.held() + self.client.held()) {
             self.client.worker.over_budget.notify_one();
         }
         if has_moved {

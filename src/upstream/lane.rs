@@ -45,6 +45,9 @@ use crate::wakeup::Wakeup;
 /// After this long without a reply that was due, the connection is thrown away.
 const STALL: Duration = Duration::from_secs(5);
 
+/// Reads before others of the worker get their turn: a reply of 300 MB is many turns long.
+const READS_A_TURN: usize = 8;
+
 /// A connection that lived this long, or answered a request, was a good one: the next attempt is not delayed.
 const HEALTHY: Duration = Duration::from_secs(1);
 
@@ -295,7 +298,7 @@ impl Lane {
     }
 
     fn poll_replies(&self, stream: &mut Stream, replies: &mut Replies, cx: &mut Context<'_>) -> Poll<Loss> {
-        loop {
+        for _ in 0..READS_A_TURN {
             match ready!(replies.poll_read(stream, cx)) {
                 Ok(0) => return Poll::Ready(Loss::Closed),
                 Ok(_) => {}
@@ -313,6 +316,9 @@ impl Lane {
                 self.wake_waiting();
             }
         }
+        // Those who have been answered go on before more is read.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Hands each reply that is here to the oldest request.

@@ -39,8 +39,10 @@ impl Connection {
         if self.is_at_end {
             return Ok(false);
         }
-        // Half a request is read on, however short memory is: only whole can it be given back.
-        if !self.wants_bytes && self.handle.share.must_give_way() {
+        // Half a request is read on while memory is short, for only whole can it be given back; once there is none,
+        // somebody is closed first, and whoever waits is woken.
+        let share = &self.handle.share;
+        if share.must_wait() || !self.wants_bytes && share.must_give_way() {
             return Ok(false);
         }
         if !self.wants_bytes && self.input.len() >= self.read_ahead(&self.client.worker.settings().limits) {
