@@ -13,6 +13,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::task::Context;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -51,14 +52,14 @@ const SMALL: usize = 4 << 10;
 const IDLE_CAPACITY: usize = 4 << 10;
 
 /// The replies of one client.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outbox {
     state: RefCell<State>,
     /// The client's task.
     task: Wakeup,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// Bytes whose turn has come, oldest first: large pieces, then the small ones behind them.
     chunks: VecDeque<Bytes>,
@@ -84,12 +85,18 @@ struct State {
     is_closed: bool,
 }
 
-#[derive(Debug)]
 enum Reply {
     /// Not (wholly) here.
     Waiting { is_muted: bool },
     /// Here, and not its turn.
     Parked(BytesMut),
+}
+
+/// Lengths only (G8).
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox of {} bytes", self.held())
+    }
 }
 
 impl Outbox {

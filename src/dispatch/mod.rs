@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -23,12 +24,17 @@ use crate::outbox::{Form, Outbox};
 use crate::resp::Protocol;
 use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Server};
 
+/// A lane no client holds is closed when its last request was so long ago.
+const UNUSED: Duration = Duration::from_secs(60);
+
 /// One worker's way to the server.
 pub struct Dispatch {
     server: Arc<Server>,
     limits: LaneLimits,
     pool: Rc<Pool>,
     lanes: RefCell<HashMap<Kind, Rc<Lane>>>,
+    /// The lane that stands for the worker's readiness.
+    first: Kind,
     /// Databases the server has said exist.
     databases: RefCell<HashSet<u32>>,
     /// Called when a lane is lost.
@@ -54,7 +60,9 @@ pub enum Forwarded {
 impl Dispatch {
     /// Starts connecting: clients of `db` find the first lane open.
     pub fn new(server: Arc<Server>, pool: Rc<Pool>, limits: LaneLimits, db: u32, on_loss: Rc<dyn Fn()>) -> Self {
+        let first = Kind { protocol: Protocol::Resp3, db };
         let dispatch = Self {
+            first,
             server,
             limits,
             pool,
@@ -62,7 +70,7 @@ impl Dispatch {
             databases: RefCell::new(HashSet::from([db])),
             on_loss,
         };
-        dispatch.lane(Kind { protocol: Protocol::Resp3, db });
+        dispatch.lane(first);
         dispatch
     }
 
@@ -130,10 +138,20 @@ impl Dispatch {
         self.pool.check_in(pinned);
     }
 
+    /// Closes lanes nobody uses: of databases that clients have left. The first one stays.
+    pub fn close_unused(&self, now: Instant) {
+        let is_unused = |kind: &Kind, lane: &Rc<Lane>| {
+            let is_first = *kind == self.first;
+            // The map and its own task hold it; so does every client that last used it.
+            !is_first && Rc::strong_count(lane) <= 2 && lane.close_if_unused(UNUSED, now)
+        };
+        self.lanes.borrow_mut().retain(|kind, lane| !is_unused(kind, lane));
+    }
+
     /// The lane of a kind, opened when first asked for.
     fn lane(&self, kind: Kind) -> Rc<Lane> {
         let mut lanes = self.lanes.borrow_mut();
-        let is_first = lanes.is_empty();
+        let is_first = kind == self.first;
         let lane = lanes.entry(kind).or_insert_with(|| {
             let lane = Lane::new(kind, self.limits, self.server.clone());
             let on_loss = self.on_loss.clone();

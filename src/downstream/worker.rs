@@ -120,6 +120,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
             now = look.tick() => {
                 worker.look_after_clients(now);
                 worker.look_after_memory();
+                worker.dispatch.close_unused(now);
                 clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
                 if worker.is_draining.get() && clients.is_empty() {
                     return;

@@ -83,6 +83,10 @@ pub struct Lane {
     is_ready: Cell<bool>,
     /// The present connection has answered a request.
     has_answered: Cell<bool>,
+    /// When a request was last sent.
+    last_used: Cell<Instant>,
+    /// Nobody needs it any more: its task ends.
+    is_closing: Cell<bool>,
     task: Wakeup,
     /// Clients that found the queue full.
     waiting: RefCell<Vec<Rc<Outbox>>>,
@@ -129,6 +133,8 @@ impl Lane {
             queue: RefCell::default(),
             is_ready: Cell::new(false),
             has_answered: Cell::new(false),
+            last_used: Cell::new(Instant::now()),
+            is_closing: Cell::new(false),
             task: Wakeup::default(),
             waiting: RefCell::default(),
         })
@@ -153,11 +159,25 @@ impl Lane {
         let about = About { effect: command.effect(), shape: command.shape() };
         queue.push(request, Recipient { outbox: outbox.clone(), slot: outbox.reserve(), form }, about, now);
         drop(queue);
+        self.last_used.set(now);
         self.task.wake();
         Admission::Accepted
     }
 
-    /// Keeps the lane connected, for ever. `on_loss` is called each time a connection is lost; `is_first`
+    /// Closes a lane whose last request was longer ago than `longest`; it must not be sent to any more. Whether it
+    /// was closed.
+    pub fn close_if_unused(&self, longest: Duration, now: Instant) -> bool {
+        let is_unused = self.is_ready.get()
+            && self.queue.borrow().is_empty()
+            && now.saturating_duration_since(self.last_used.get()) > longest;
+        if is_unused {
+            self.is_closing.set(true);
+            self.task.wake();
+        }
+        is_unused
+    }
+
+    /// Keeps the lane connected until it is closed. `on_loss` is called each time a connection is lost; `is_first`
     /// marks the lane that stands for its worker's readiness.
     ///
     /// # Cancel safety
@@ -173,6 +193,7 @@ impl Lane {
             self.set_ready(true, is_first);
             let loss = self.drive(established).await;
             self.set_ready(false, is_first);
+            let Some(loss) = loss else { return };
             self.server.metrics.losses.add(loss.label());
             let now = Instant::now();
             self.server.lost(&loss, now);
@@ -258,20 +279,23 @@ impl Lane {
         }
     }
 
-    /// Moves bytes until the connection is lost.
-    async fn drive(&self, established: Established) -> Loss {
+    /// Moves bytes until the connection is lost, or the lane is closed: `None`.
+    async fn drive(&self, established: Established) -> Option<Loss> {
         let mut stream = established.stream;
         let mut replies = Replies::new();
         let mut timer = Timer::default();
         poll_fn(|cx| {
             self.task.register(cx);
+            if self.is_closing.get() {
+                return Poll::Ready(None);
+            }
             if let Err(error) = self.poll_write(&mut stream, cx) {
-                return Poll::Ready(Loss::of_io(error));
+                return Poll::Ready(Some(Loss::of_io(error)));
             }
             if let Poll::Ready(loss) = self.poll_replies(&mut stream, &mut replies, cx) {
-                return Poll::Ready(loss);
+                return Poll::Ready(Some(loss));
             }
-            self.poll_timeouts(&mut timer, cx)
+            self.poll_timeouts(&mut timer, cx).map(Some)
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! From the bytes of an upstream connection to its replies.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,7 +19,7 @@ const READ: usize = 16 << 10;
 const READ_MOST: usize = 256 << 10;
 
 /// The next thing an upstream connection said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Item<'a> {
     /// A complete frame.
     Frame {
@@ -36,8 +37,17 @@ pub enum Item<'a> {
     },
 }
 
+/// Lengths only (G8).
+impl fmt::Debug for Item<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame { frame, .. } => write!(f, "Frame of {} bytes", frame.len()),
+            Self::Piece { bytes, .. } => write!(f, "Piece of {} bytes", bytes.len()),
+        }
+    }
+}
+
 /// Cuts a connection's bytes into replies.
-#[derive(Debug)]
 pub(super) struct Replies {
     buf: BytesMut,
     /// Bytes of `buf` already given out.
@@ -47,6 +57,13 @@ pub(super) struct Replies {
     left: usize,
     /// Room for the next read.
     read_size: usize,
+}
+
+/// Lengths only (G8).
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Replies of {} bytes", self.held())
+    }
 }
 
 impl Replies {
