@@ -311,7 +311,7 @@ impl Pin {
             self.behind.extend(queued.iter().skip(replies.len()));
         }
         let succeeded = queued.iter().zip(replies).filter(|(_, reply)| *reply == b"+OK\r\n");
-        succeeded.filter_map(|(select, _)| *select).last()
+        succeeded.rev().find_map(|(select, _)| *select)
     }
 
     fn end_transaction(&mut self) {
