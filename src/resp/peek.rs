@@ -3,7 +3,7 @@
 use super::decimal;
 use super::scan::{Limits, Scan};
 
-/// The elements of an array, set or push, one by one; `None` for every other frame.
+/// The elements of an array, set, push or map, one by one; `None` for every other frame.
 pub fn elements(frame: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let mut rest = body(frame)?;
     Some(std::iter::from_fn(move || {
@@ -52,9 +52,20 @@ pub fn is_monitor_line(frame: &[u8]) -> bool {
     is_time && words.next().is_some_and(|word| word.starts_with(b"["))
 }
 
-/// What follows the header of an array, set or push.
+/// The value of `key` in a map.
+pub fn field<'a>(frame: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let mut elements = elements(frame)?;
+    while let (Some(name), Some(value)) = (elements.next(), elements.next()) {
+        if word(name) == Some(key) {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// What follows the header of an array, set, push or map.
 fn body(frame: &[u8]) -> Option<&[u8]> {
-    let [b'*' | b'>' | b'~', rest @ ..] = frame else { return None };
+    let [b'*' | b'>' | b'~' | b'%', rest @ ..] = frame else { return None };
     let end = rest.iter().position(|byte| *byte == b'\n')?;
     rest.get(end + 1..)
 }
@@ -78,6 +89,7 @@ mod tests {
         assert_eq!(last_integer(frame), Some(12));
         let found: Vec<_> = elements(frame).expect("a push").collect();
         assert_eq!(found, [&b"$9\r\nsubscribe\r\n"[..], b"*1\r\n:5\r\n", b":12\r\n"]);
+        assert_eq!(field(b"%2\r\n+a\r\n:1\r\n$1\r\nb\r\n*1\r\n:2\r\n", b"b"), Some(&b"*1\r\n:2\r\n"[..]));
         assert!(elements(b"$3\r\nabc\r\n").is_none());
         assert_eq!(first_word(b"*1\r\n$-1\r\n"), None);
     }

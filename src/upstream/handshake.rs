@@ -23,7 +23,7 @@ use super::Kind;
 use super::error::ConnectError;
 use crate::command::Catalogue;
 use crate::resp::scan::{Limits, Scan, ScanError};
-use crate::resp::{decode, encode};
+use crate::resp::{decode, encode, peek};
 
 /// More bytes than this are no reply to anything the handshake asks; `COMMAND` is answered with a tenth of it.
 const LONGEST_REPLY: usize = 4 << 20;
@@ -37,6 +37,8 @@ pub struct Identity {
     pub version: String,
     /// `standalone`, `sentinel` or `cluster`.
     pub mode: String,
+    /// Its modules, as a RESP3 frame; empty where it was not asked in RESP3.
+    pub modules: Vec<u8>,
 }
 
 /// A connection as the server knows it.
@@ -156,7 +158,8 @@ impl Introduction<'_> {
         stream: &mut (impl AsyncRead + Unpin),
         buf: &mut BytesMut,
     ) -> Result<(Identity, Trace), ConnectError> {
-        let hello = reply(stream, buf, "HELLO").await?;
+        let frame = raw_reply(stream, buf, "HELLO").await?;
+        let hello = understand("HELLO", &frame)?;
         let text = |key| {
             let value = decode::field(&hello, key).and_then(decode::text).unwrap_or_default();
             String::from_utf8_lossy(value).into_owned()
@@ -174,7 +177,8 @@ impl Introduction<'_> {
             Err(ConnectError::Auth(_)) => String::new(),
             Err(error) => return Err(error),
         };
-        let identity = Identity { server: text("server"), version: text("version"), mode: text("mode") };
+        let modules = peek::field(&frame, b"modules").filter(|_| frame.starts_with(b"%")).unwrap_or_default().to_vec();
+        let identity = Identity { server: text("server"), version: text("version"), mode: text("mode"), modules };
         Ok((identity, Trace { id: number("id").unwrap_or(0), run_id }))
     }
 }
@@ -259,7 +263,11 @@ pub(super) async fn reply(
     step: &str,
 ) -> Result<decode::Frame, ConnectError> {
     let frame = raw_reply(stream, buf, step).await?;
-    let decoded = decode::decode(&frame)
+    understand(step, &frame)
+}
+
+fn understand(step: &str, frame: &[u8]) -> Result<decode::Frame, ConnectError> {
+    let decoded = decode::decode(frame)
         .ok_or_else(|| ConnectError::NotRedis(format!("the reply to {step} is no frame we know")))?;
     match decode::error(&decoded) {
         Some(text) => Err(ConnectError::of_reply(step, &text)),

@@ -291,14 +291,17 @@ impl Server {
         match result {
             Ok(identity) => {
                 self.metrics.connects.add("ok");
+                // A connection in RESP2 has learned less.
+                let known = state.identity.clone().filter(|_| identity.modules.is_empty());
+                let identity = &known.unwrap_or_else(|| (*identity).clone());
                 if state.trouble.take().is_some() || state.identity.as_ref() != Some(identity) {
-                    let Identity { server, version, mode } = identity;
+                    let Identity { server, version, mode, modules: _ } = identity;
                     info!(address = %self.access().dial.address, server, version, mode, "upstream ready");
                 }
                 if state.identity.is_none() {
                     self.handshakes.add_permits(HANDSHAKES - 1);
                 }
-                state.identity = Some((*identity).clone());
+                state.identity = Some(identity.clone());
                 (state.away_since, state.trouble, state.hold_until) = (None, None, None);
             }
             // The server is well.

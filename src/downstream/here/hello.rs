@@ -3,7 +3,7 @@
 use super::{BAD_NAME, is_authenticated, is_valid_name, log_in, quoting};
 use crate::command::Command;
 use crate::downstream::client::Client;
-use crate::resp::{Protocol, decimal, encode};
+use crate::resp::{Protocol, convert, decimal, encode};
 use crate::upstream::NOT_EXECUTED;
 
 const NOT_AUTHENTICATED: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
@@ -67,6 +67,10 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) {
         encode::bulk(out, b"role");
         encode::bulk(out, b"master");
         encode::bulk(out, b"modules");
-        encode::array_header(out, 0);
+        match (protocol, identity.modules.as_slice()) {
+            (_, []) => encode::array_header(out, 0),
+            (Protocol::Resp3, modules) => out.extend_from_slice(modules),
+            (Protocol::Resp2, modules) => convert::to_resp2(modules, out),
+        }
     });
 }
