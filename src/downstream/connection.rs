@@ -186,6 +186,9 @@ impl Connection {
         let outbox = &self.client.outbox;
         let (most, held) = (self.client.unread_most(limits), outbox.held());
         let must_give_way = self.client.held() > 0 && self.handle.share.must_give_way();
+        if must_give_way {
+            self.handle.gives_way.set(true);
+        }
         held < most
             && outbox.in_flight() < limits.in_flight.min(outbox.window(most - held))
             && !must_give_way

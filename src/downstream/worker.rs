@@ -55,6 +55,8 @@ pub(super) struct Handle {
     pub(super) patience: Cell<Option<(Instant, CloseReason)>>,
     /// The memory it holds.
     pub(super) share: Share,
+    /// It waits for others to give memory back.
+    pub(super) gives_way: Cell<bool>,
 }
 
 impl Handle {
@@ -75,8 +77,6 @@ pub struct Worker {
     pub(super) shared: Arc<Shared>,
     handles: Handles,
     is_draining: Cell<bool>,
-    /// At the last look memory was short.
-    was_short: Cell<bool>,
     /// Told when more memory is held than may be.
     pub(super) over_budget: Notify,
     /// When a wrong password was last logged.
@@ -104,7 +104,6 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
         shared,
         handles,
         is_draining: Cell::new(false),
-        was_short: Cell::new(false),
         over_budget: Notify::new(),
         warned: Cell::new(None),
     });
@@ -169,7 +168,9 @@ impl Worker {
     /// the proxy waiting for too long.
     fn look_after_clients(&self, now: Instant) {
         for handle in self.handles.borrow().values() {
-            if handle.due.get().is_some_and(|due| due <= now) {
+            let may_go_on = handle.gives_way.get() && !handle.share.must_wait();
+            if may_go_on || handle.due.get().is_some_and(|due| due <= now) {
+                handle.gives_way.set(false);
                 handle.outbox.wake();
             }
             if let Some((end, reason)) = handle.patience.get()
@@ -186,14 +187,10 @@ impl Worker {
         if self.index == 0 {
             self.shared.metrics.client.memory.set(budget.held() as f64);
         }
-        let handles = self.handles.borrow();
-        if self.was_short.replace(budget.is_short()) && !budget.is_short() {
-            // Those who gave way may go on.
-            handles.values().filter(|handle| handle.share.held() > 0).for_each(|handle| handle.outbox.wake());
-        }
         if budget.excess() == 0 {
             return;
         }
+        let handles = self.handles.borrow();
         let is_going = |handle: &Handle| matches!(handle.order.get(), Order::Kill(_));
         let (going, staying): (Vec<_>, Vec<_>) = handles.iter().partition(|(_, handle)| is_going(handle));
         let given_back: usize = going.iter().map(|(_, handle)| handle.share.held()).sum();
@@ -244,6 +241,7 @@ impl Worker {
             due: Cell::new(None),
             patience: Cell::new(None),
             share: Share::new(Arc::clone(&self.shared.budget)),
+            gives_way: Cell::new(false),
         });
         self.handles.borrow_mut().insert(entry.id, Rc::clone(&handle));
         self.shared.metrics.client.accepted.increment(1);

@@ -143,7 +143,11 @@ impl Replies {
 
     fn forget_given(&mut self) {
         if self.given == self.buf.len() {
-            self.buf.clear();
+            // A long reply must not leave its memory with a connection that lives for months.
+            match self.buf.capacity() > 2 * READ_MOST {
+                true => self.buf = BytesMut::new(),
+                false => self.buf.clear(),
+            }
         } else if self.given > 0 {
             self.buf.advance(self.given);
         }

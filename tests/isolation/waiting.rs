@@ -137,3 +137,19 @@ fn the_list_of_clients_tells_what_they_do() {
     assert!(clients[1].try_frame().is_err() && clients[2].try_frame().is_err());
     assert!(text(&mut clients[4], "CLIENT INFO").contains(" db=3 "));
 }
+
+/// What is sent in a request's place may be as long as the request: the client's task ended at the eleventh word.
+#[test]
+fn a_long_request_is_sent_in_another_ones_place() {
+    let house = House::open();
+    let (mut listener, mut client) = (house.enter(), house.enter());
+    let number = id(&mut listener);
+    assert!(listener.ask("SUBSCRIBE __redis__:invalidate").starts_with("*3"));
+    let prefixes = (1..20).map(|n| format!("PREFIX p{n}:")).collect::<Vec<_>>().join(" ");
+    assert_eq!(client.ask(&format!("CLIENT TRACKING ON REDIRECT {number} BCAST {prefixes}")), "+OK");
+    assert_eq!(house.enter().ask("SET p7:x 1"), "+OK");
+    assert!(listener.hear().contains("p7:x"));
+    let refusal = listener.ask("HELLO 3 AUTH a b SETNAME c AUTH d e AUTH f g AUTH h i");
+    assert!(refusal.starts_with("-ERR Can"), "{refusal}");
+    assert_eq!(listener.ask("PING"), "*2 $4 pong $0");
+}

@@ -43,6 +43,7 @@ impl Connection {
         // somebody is closed first, and whoever waits is woken.
         let share = &self.handle.share;
         if share.must_wait() || !self.wants_bytes && share.must_give_way() {
+            self.handle.gives_way.set(true);
             return Ok(false);
         }
         if !self.wants_bytes && self.input.len() >= self.read_ahead(&self.client.worker.settings().limits) {
