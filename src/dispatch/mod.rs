@@ -128,9 +128,10 @@ impl Dispatch {
         self.pool.check_out(Kind { protocol, db }).await
     }
 
-    /// Has the server forget a connection that was lost under a request that may have run.
-    pub fn sever(&self, lost: Pinned) {
-        self.pool.sever(lost);
+    /// Has the server forget a connection that was lost under a request that may have run; `then` is called when it
+    /// has, or when that takes longer than a request may wait.
+    pub fn sever(&self, lost: Pinned, then: impl FnOnce() + 'static) {
+        self.pool.sever(lost, then);
     }
 
     /// Gives it back.

@@ -2,6 +2,7 @@
 
 mod pinned;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub(super) struct Client {
     /// A key it watches may have changed unseen: its next `EXEC` answers null.
     is_doomed: bool,
     pub(super) replies: Replies,
+    /// The connection it held was lost, and may still run something.
+    is_severing: Rc<Cell<bool>>,
     /// A wrong password, and when the client is told; nothing else is done for it before.
     wrong_password: Option<(Slot, Instant)>,
     /// What others have been shown of it.
@@ -94,6 +97,7 @@ impl Client {
             mode: Mode::Open,
             is_doomed: false,
             replies: Replies::On,
+            is_severing: Rc::default(),
             wrong_password: None,
             view: View::default(),
             track: Track::default(),
@@ -248,6 +252,11 @@ impl Client {
     pub(super) fn refuse_password(&mut self, now: Instant) {
         self.worker.password_refused(&self.entry, now);
         self.wrong_password = Some((self.outbox.reserve(), now + self.worker.settings().limits.auth_delay));
+    }
+
+    /// Whether its next request must wait for something that is not its own doing.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.is_severing.get() || self.wrong_password.is_some()
     }
 
     /// When the client is told of a wrong password.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use patience::Patience;
-use reading::READ;
+use reading::{READ, READ_MOST};
 
 use super::client::{Client, Outcome};
 use super::close::CloseReason;
@@ -174,6 +174,10 @@ impl Connection {
     fn settle(&mut self) {
         if self.input.is_empty() && std::mem::take(&mut self.input_peak) > READ {
             self.input = BytesMut::new();
+        } else if self.input.len() < READ && self.input_peak > READ_MOST {
+            // What is left of a burst, and waits, must not keep the memory of all of it.
+            self.input = BytesMut::from(&self.input[..]);
+            self.input_peak = 0;
         }
         if self.parsed.is_none() {
             self.client.check_in_if_clear();
@@ -193,7 +197,7 @@ impl Connection {
             && outbox.in_flight() < limits.in_flight.min(outbox.window(most - held))
             && !must_give_way
             && self.client.has_room_upstream(limits)
-            && self.client.wrong_password_due().is_none()
+            && !self.client.is_held_up()
     }
 
     fn refuse(&mut self, error: RequestError) {
@@ -338,8 +342,12 @@ impl Connection {
             }
             Poll::Pending => {}
         }
-        // The server's time runs once it has the whole request and the client has taken what came before.
-        let due = pin.due(settings.upstream.reply_timeout).filter(|_| has_room && conn.is_written());
+        // The server's time runs once it has the whole request and the client has taken what came before; until then,
+        // as long as it takes nothing of it.
+        let due = match conn.stuck_since() {
+            Some(since) => Some(since + settings.upstream.reply_timeout),
+            None => pin.due(settings.upstream.reply_timeout).filter(|_| has_room),
+        };
         self.handle.due.set(due);
         if due.is_some_and(|due| due <= Instant::now()) {
             client.lost_pinned()?;

@@ -237,9 +237,14 @@ impl Pin {
         }
     }
 
-    /// The last piece of a long string has come: a plain reply.
-    pub(super) fn received_last_piece(&mut self) {
-        self.expected.pop_front();
+    /// A piece of a long string has come: a plain reply.
+    pub(super) fn received_piece(&mut self, is_last: bool, now: Instant) {
+        if is_last {
+            self.expected.pop_front();
+        }
+        if let Some(front) = self.expected.front_mut() {
+            front.since = now;
+        }
     }
 
     /// The oldest request in flight.

@@ -3,7 +3,7 @@
 //! ```text
 //! HELLO 3 [AUTH user password] [SETNAME name]     who we are, who it is
 //! INFO server                                     which run of it: the `run_id`
-//! CLIENT KILL ID old                              only where a connection to this run was lost: sever it
+//! CLIENT KILL ID old                              for each connection to this run that was lost: sever it
 //! SELECT db · PING · ECHO nonce                   ready
 //! COMMAND                                         once a run of the server: what it has that our table has not
 //! ```
@@ -13,7 +13,7 @@
 //! refused by a server that cannot save (`MISCONF`), which answers reads all the same.
 //!
 //! **Sever**: bytes in a dead connection's socket can still be run, and overwrite a newer write that was
-//! acknowledged. So the first thing a replacement does is to have the server forget its predecessor.
+//! acknowledged. So the first thing any new connection does is to have the server forget those that were lost.
 
 use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
@@ -50,7 +50,7 @@ pub(super) struct Trace {
     pub(super) run_id: String,
 }
 
-/// What became of a predecessor.
+/// What became of a lost connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Severed {
     /// It was still there.
@@ -76,8 +76,8 @@ impl Severed {
 pub(super) struct Introduced {
     pub(super) identity: Identity,
     pub(super) trace: Trace,
-    /// `None` where there was no predecessor.
-    pub(super) severed: Option<Severed>,
+    /// What became of each lost connection.
+    pub(super) severed: Vec<Severed>,
 }
 
 /// What we say of ourselves.
@@ -88,8 +88,8 @@ pub(super) struct Introduction<'a> {
     pub(super) kind: Kind,
     /// A text nobody else's `ECHO` would bear.
     pub(super) nonce: String,
-    /// The lost connection this one replaces.
-    pub(super) predecessor: Option<&'a Trace>,
+    /// Lost connections nothing more may be run from.
+    pub(super) condemned: &'a [Trace],
 }
 
 impl Introduction<'_> {
@@ -102,21 +102,20 @@ impl Introduction<'_> {
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     ) -> Result<Introduced, ConnectError> {
         let mut greeting = self.greeting();
-        // Without a predecessor nothing depends on a reply: one write, one round trip.
-        if self.predecessor.is_none() {
+        // With none to sever nothing depends on a reply: one write, one round trip.
+        if self.condemned.is_empty() {
             greeting.extend_from_slice(&self.closing());
         }
         send(stream, &greeting).await?;
         let mut buf = BytesMut::new();
         let (identity, trace) = self.check_greeting(stream, &mut buf).await?;
-        let severed = match self.predecessor {
-            None => None,
-            Some(predecessor) => {
-                let severed = sever(stream, &mut buf, predecessor, &trace).await?;
-                send(stream, &self.closing()).await?;
-                Some(severed)
-            }
-        };
+        let mut severed = Vec::new();
+        for lost in self.condemned {
+            severed.push(sever(stream, &mut buf, lost, &trace).await?);
+        }
+        if !self.condemned.is_empty() {
+            send(stream, &self.closing()).await?;
+        }
         let selected = reply(stream, &mut buf, "SELECT").await?;
         if decode::text(&selected) != Some(b"OK") {
             return Err(ConnectError::NotRedis("SELECT was answered with something else than OK".to_owned()));
@@ -187,19 +186,19 @@ impl Introduction<'_> {
 async fn sever(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     buf: &mut BytesMut,
-    predecessor: &Trace,
+    lost: &Trace,
     present: &Trace,
 ) -> Result<Severed, ConnectError> {
     // Without a number it would be a filter that chooses everybody, to a Redis before 7.
-    if predecessor.run_id.is_empty() || present.run_id.is_empty() || predecessor.id == 0 {
+    if lost.run_id.is_empty() || present.run_id.is_empty() || lost.id == 0 {
         return Ok(Severed::Denied);
     }
-    if predecessor.run_id != present.run_id {
+    if lost.run_id != present.run_id {
         // The run that knew it is over; the same number may be somebody else's now.
         return Ok(Severed::Gone);
     }
     let mut kill = Vec::new();
-    encode::request(&mut kill, &[b"CLIENT", b"KILL", b"ID", predecessor.id.to_string().as_bytes()]);
+    encode::request(&mut kill, &[b"CLIENT", b"KILL", b"ID", lost.id.to_string().as_bytes()]);
     send(stream, &kill).await?;
     match reply(stream, buf, "CLIENT KILL").await {
         Ok(killed) if decode::integer(&killed) == Some(0) => Ok(Severed::Gone),

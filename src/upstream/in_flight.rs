@@ -48,7 +48,9 @@ struct Ticket {
     recipient: Option<Recipient>,
     len: usize,
     about: About,
-    /// When its present wait began: to be sent, or to be answered.
+    /// Since when it waits to be sent, as often as there was a connection meanwhile that did not last.
+    unsent_since: Instant,
+    /// Since when it waits for its reply.
     since: Instant,
     /// How often it was sent on a connection that was then lost.
     tries: u8,
@@ -93,6 +95,8 @@ pub(super) struct InFlight {
     given_up: usize,
     /// The oldest ticket's reply has begun to reach its client.
     is_answering: bool,
+    /// When a piece of a long reply last came: whoever waits behind it has not been forgotten.
+    progress: Option<Instant>,
 }
 
 /// Lengths only (G8).
@@ -105,7 +109,14 @@ impl fmt::Debug for InFlight {
 impl InFlight {
     pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, about: About, now: Instant) {
         self.bytes.extend_from_slice(request);
-        self.tickets.push_back(Ticket { recipient: Some(recipient), len: request.len(), about, since: now, tries: 0 });
+        self.tickets.push_back(Ticket {
+            recipient: Some(recipient),
+            len: request.len(),
+            about,
+            unsent_since: now,
+            since: now,
+            tries: 0,
+        });
     }
 
     /// Bytes held, waiting or sent.
@@ -131,6 +142,15 @@ impl InFlight {
         self.tickets.front().map(|ticket| now.saturating_duration_since(ticket.since))
     }
 
+    /// How long nothing has come of the oldest reply.
+    pub(super) fn silence(&self, now: Instant) -> Option<Duration> {
+        self.tickets.front().map(|ticket| now.saturating_duration_since(self.waits_since(ticket)))
+    }
+
+    fn waits_since(&self, ticket: &Ticket) -> Instant {
+        self.progress.map_or(ticket.since, |progress| progress.max(ticket.since))
+    }
+
     /// The oldest request is answered by `frame`.
     pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool) -> Result<(), Desync> {
         if frame == b"-NOAUTH Authentication required.\r\n" {
@@ -146,7 +166,8 @@ impl InFlight {
     }
 
     /// A piece of the reply to the oldest request.
-    pub(super) fn answer_piece(&mut self, bytes: Bytes, is_last: bool) -> Result<(), Desync> {
+    pub(super) fn answer_piece(&mut self, bytes: Bytes, is_last: bool, now: Instant) -> Result<(), Desync> {
+        self.progress = Some(now);
         if is_last {
             self.is_answering = false;
             if let Some(Recipient { outbox, slot, .. }) = self.pop()? {
@@ -190,6 +211,7 @@ impl InFlight {
         let mut written = std::mem::take(&mut self.written);
         let was_answering = std::mem::take(&mut self.is_answering);
         self.given_up = 0;
+        self.progress = None;
         let last_writes = self.last_sent_writes(written);
         for (index, mut ticket) in std::mem::take(&mut self.tickets).into_iter().enumerate() {
             let request = bytes.split_to(ticket.len);
@@ -209,8 +231,10 @@ impl InFlight {
             let is_overtaken = last_writes.get(&Rc::as_ptr(outbox)).is_some_and(|last| is_sent && index < *last);
             let may_wait = on_loss == OnLoss::Keep && is_harmless && !is_overtaken && ticket.tries < MAX_TRIES;
             if may_wait {
-                ticket.tries += u8::from(is_sent);
-                ticket.since = now;
+                if is_sent {
+                    ticket.tries += 1;
+                    ticket.unsent_since = now;
+                }
                 endings.kept += 1;
                 self.bytes.extend_from_slice(&request);
                 self.tickets.push_back(ticket);
@@ -246,9 +270,16 @@ impl InFlight {
     /// Answers the requests that have waited longer than `queue_timeout` to be sent with `text`, and forgets them.
     pub(super) fn expire_unsent(&mut self, queue_timeout: Duration, now: Instant, text: &str) -> Endings {
         let mut endings = Endings::default();
-        while let Some(ticket) = self.tickets.pop_front_if(|ticket| ticket.since + queue_timeout <= now) {
-            self.bytes.advance(ticket.len);
-            if let Some(Recipient { outbox, slot, .. }) = ticket.recipient {
+        if self.next_unsent_expiry(queue_timeout).is_none_or(|next| next > now) {
+            return endings;
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        for ticket in std::mem::take(&mut self.tickets) {
+            let request = bytes.split_to(ticket.len);
+            if ticket.unsent_since + queue_timeout > now {
+                self.bytes.extend_from_slice(&request);
+                self.tickets.push_back(ticket);
+            } else if let Some(Recipient { outbox, slot, .. }) = ticket.recipient {
                 endings.not_executed += 1;
                 outbox.fail(slot, text);
             }
@@ -256,14 +287,19 @@ impl InFlight {
         endings
     }
 
+    /// When the next request will have waited for `queue_timeout` to be sent.
+    pub(super) fn next_unsent_expiry(&self, queue_timeout: Duration) -> Option<Instant> {
+        self.tickets.iter().map(|ticket| ticket.unsent_since + queue_timeout).min()
+    }
+
     /// Answers the requests that have waited longer than `reply_timeout`. Their tickets stay: the late reply
     /// is discarded in its turn.
     pub(super) fn expire_sent(&mut self, reply_timeout: Duration, now: Instant) -> Endings {
         let mut endings = Endings::default();
-        while let Some(ticket) = self.tickets.get_mut(self.given_up) {
-            if ticket.since + reply_timeout > now {
-                break;
-            }
+        while let Some(ticket) = self.tickets.get(self.given_up)
+            && self.waits_since(ticket) + reply_timeout <= now
+        {
+            let ticket = &mut self.tickets[self.given_up];
             self.given_up += 1;
             let is_oldest = self.given_up == 1;
             let Some(Recipient { outbox, slot, .. }) = ticket.recipient.take() else { continue };
@@ -282,8 +318,9 @@ impl InFlight {
 
     /// When the next request will have waited for `timeout`, or the oldest given-up one for `stall` longer.
     pub(super) fn next_expiry(&self, timeout: Duration, stall: Duration) -> Option<Instant> {
-        let oldest = self.tickets.front().filter(|_| self.given_up > 0).map(|ticket| ticket.since + timeout + stall);
-        let next = self.tickets.get(self.given_up).map(|ticket| ticket.since + timeout);
+        let ends = |ticket: &Ticket| self.waits_since(ticket) + timeout;
+        let oldest = self.tickets.front().filter(|_| self.given_up > 0).map(|ticket| ends(ticket) + stall);
+        let next = self.tickets.get(self.given_up).map(ends);
         oldest.into_iter().chain(next).min()
     }
 }

@@ -29,7 +29,6 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, sleep};
 
 use super::error::ConnectError;
-use super::handshake::Trace;
 use super::in_flight::{About, Desync, Endings, InFlight, OnLoss, Recipient};
 use super::replies::{Item, Replies};
 use super::server::{Established, Server};
@@ -184,16 +183,16 @@ impl Lane {
     /// Dropping this closes the connection; requests in flight stay unanswered.
     pub async fn run(self: Rc<Self>, is_first: bool, on_loss: impl Fn()) {
         let mut backoff = Backoff::default();
-        let mut predecessor = None;
         loop {
-            let established = self.connect(&mut backoff, predecessor.as_ref()).await;
-            predecessor = Some(established.trace.clone());
+            let established = self.connect(&mut backoff).await;
+            let trace = established.trace.clone();
             let connected = Instant::now();
             self.queue.borrow_mut().restart_clocks(connected);
             self.set_ready(true, is_first);
             let loss = self.drive(established).await;
             self.set_ready(false, is_first);
             let Some(loss) = loss else { return };
+            self.server.condemn(trace);
             self.server.metrics.losses.add(loss.label());
             let now = Instant::now();
             self.server.lost(&loss, now);
@@ -227,11 +226,11 @@ impl Lane {
     }
 
     /// Tries until there is a connection; meanwhile answers the requests that have waited too long.
-    async fn connect(&self, backoff: &mut Backoff, predecessor: Option<&Trace>) -> Established {
+    async fn connect(&self, backoff: &mut Backoff) -> Established {
         let attempts = async {
             loop {
                 self.server.wait_for_attempt().await;
-                match self.server.connect(self.kind, predecessor).await {
+                match self.server.connect(self.kind).await {
                     Ok(established) => return established,
                     // As it would answer the requests themselves.
                     Err(ConnectError::Busy(text) | ConnectError::Database(text)) => {
@@ -261,7 +260,7 @@ impl Lane {
                     false => self.limits.queue_timeout,
                 };
                 self.give_up_unsent(timeout, NOT_EXECUTED);
-                let next = self.queue.borrow().next_expiry(timeout, Duration::ZERO);
+                let next = self.queue.borrow().next_unsent_expiry(timeout);
                 // The server may become known to be down while requests wait: look again soon.
                 let next = next.map(|next| next.min(now + Duration::from_millis(50)));
                 ready!(timer.poll(next, cx));
@@ -289,11 +288,13 @@ impl Lane {
             if self.is_closing.get() {
                 return Poll::Ready(None);
             }
-            if let Err(error) = self.poll_write(&mut stream, cx) {
-                return Poll::Ready(Some(Loss::of_io(error)));
-            }
+            let written = self.poll_write(&mut stream, cx);
+            // What has been answered is taken in, whatever became of the requests behind it.
             if let Poll::Ready(loss) = self.poll_replies(&mut stream, &mut replies, cx) {
                 return Poll::Ready(Some(loss));
+            }
+            if let Err(error) = written {
+                return Poll::Ready(Some(Loss::of_io(error)));
             }
             self.poll_timeouts(&mut timer, cx).map(Some)
         })
@@ -355,7 +356,7 @@ impl Lane {
                     continue;
                 }
                 Item::Frame { frame, is_resp3 } => queue.answer(frame, is_resp3)?,
-                Item::Piece { bytes, is_last } => queue.answer_piece(bytes, is_last)?,
+                Item::Piece { bytes, is_last } => queue.answer_piece(bytes, is_last, Instant::now())?,
             }
             self.has_answered.set(true);
         }
@@ -369,7 +370,7 @@ impl Lane {
             let now = Instant::now();
             let mut queue = self.queue.borrow_mut();
             let endings = queue.expire_sent(self.limits.reply_timeout, now);
-            let is_stalled = queue.age(now).is_some_and(|age| age >= self.limits.reply_timeout + STALL);
+            let is_stalled = queue.silence(now).is_some_and(|silence| silence >= self.limits.reply_timeout + STALL);
             drop(queue);
             self.count(endings);
             if is_stalled {

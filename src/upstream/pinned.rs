@@ -32,6 +32,9 @@ use crate::socket::Stream;
 /// Clean connections a worker keeps.
 const KEEP_IDLE: usize = 8;
 
+/// Between attempts to sever a connection of a server that is away for long.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 /// The longest a check-in may take before the connection is closed instead.
 const CHECK_IN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -43,6 +46,8 @@ pub struct Pinned {
     unwritten: BytesMut,
     /// A large request, to be written behind `unwritten`.
     large: Bytes,
+    /// Since when the socket has taken nothing of what is to be written.
+    stuck_since: Option<Instant>,
     /// For whoever replaces it, should it be lost.
     trace: Trace,
     /// While a client holds it. An idle connection keeps nobody waiting.
@@ -118,6 +123,11 @@ impl Pinned {
         self.unwritten.is_empty() && self.large.is_empty()
     }
 
+    /// Since when the server takes nothing of a request that has not wholly left.
+    pub fn stuck_since(&self) -> Option<Instant> {
+        self.stuck_since
+    }
+
     /// Bytes held for its client.
     pub fn held(&self) -> usize {
         self.unwritten() + self.replies.held()
@@ -137,9 +147,15 @@ impl Pinned {
             let next: &mut dyn Buf = if self.unwritten.is_empty() { &mut self.large } else { &mut self.unwritten };
             match Pin::new(&mut self.stream).poll_write(cx, next.chunk()) {
                 Poll::Ready(Ok(0)) => return Err(PinnedLoss::Closed),
-                Poll::Ready(Ok(len)) => next.advance(len),
+                Poll::Ready(Ok(len)) => {
+                    next.advance(len);
+                    self.stuck_since = None;
+                }
                 Poll::Ready(Err(error)) => return Err(error.into()),
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.stuck_since.get_or_insert_with(Instant::now);
+                    return Ok(());
+                }
             }
         }
         // Its memory must not wait for the reply.
@@ -187,7 +203,7 @@ impl Pinned {
         if decode::text(&answer) != Some(b"RESET") || !buf.is_empty() {
             return Err(ConnectError::NotRedis("RESET was not answered with RESET alone".to_owned()));
         }
-        server.introduce(self.kind, None, &mut self.stream).await?;
+        server.introduce(self.kind, &[], &mut self.stream).await?;
         self.replies = Replies::new();
         Ok(())
     }
@@ -232,19 +248,28 @@ impl Pool {
         let permit = permit.map_err(|_| PinError::Exhausted)?.expect("the semaphore is never closed");
         match self.take_idle(kind) {
             Some(idle) => Ok(Pinned { permit: Some(permit), ..idle }),
-            None => self.open(kind, None, Some(permit), deadline).await,
+            None => self.open(kind, Some(permit), deadline).await,
         }
     }
 
-    /// A connection was lost under a request that may have run: opens another in its place, which has the
-    /// server forget it, so that what it still holds cannot overwrite what is written next.
-    pub fn sever(self: &Rc<Self>, lost: Pinned) {
+    /// A connection was lost under a request that may have run: another one is opened, before which the server
+    /// forgets it, so that what it still holds cannot overwrite what is written next. `then` is called when that is
+    /// done, or when `queue_timeout` is over; it is tried on until it is done.
+    pub fn sever(self: &Rc<Self>, lost: Pinned, then: impl FnOnce() + 'static) {
         let pool = Rc::clone(self);
+        let Pinned { kind, trace, permit, .. } = lost;
+        self.server.condemn(trace.clone());
         spawn_local(async move {
-            let Pinned { kind, trace, permit, .. } = lost;
-            let deadline = Instant::now() + pool.queue_timeout;
-            if let Ok(pinned) = pool.open(kind, Some(&trace), permit, deadline).await {
-                pool.keep(pinned);
+            let first = pool.open(kind, permit, Instant::now() + pool.queue_timeout).await;
+            then();
+            let mut last = first;
+            loop {
+                match last {
+                    Ok(pinned) => return pool.keep(pinned),
+                    Err(_) if !pool.server.is_condemned(&trace) => return,
+                    Err(_) => sleep(TRY_AGAIN).await,
+                }
+                last = pool.open(kind, None, Instant::now() + pool.queue_timeout).await;
             }
         });
     }
@@ -252,7 +277,6 @@ impl Pool {
     async fn open(
         &self,
         kind: Kind,
-        predecessor: Option<&Trace>,
         permit: Option<OwnedSemaphorePermit>,
         deadline: Instant,
     ) -> Result<Pinned, PinError> {
@@ -262,7 +286,7 @@ impl Pool {
                 if self.server.is_known_to_be_down(Instant::now()) {
                     return Err(PinError::Unavailable);
                 }
-                match self.server.connect(kind, predecessor).await {
+                match self.server.connect(kind).await {
                     Ok(established) => return Ok(established),
                     Err(ConnectError::Busy(text) | ConnectError::Database(text)) => {
                         return Err(PinError::Refused(text));
@@ -280,6 +304,7 @@ impl Pool {
             replies: Replies::new(),
             unwritten: BytesMut::new(),
             large: Bytes::new(),
+            stuck_since: None,
             trace: established.trace,
             permit,
             _gauge: Counted::new(&self.server.metrics.pinned),

@@ -22,6 +22,9 @@ use crate::socket::Stream;
 /// Handshakes under way at a time: a server that comes back is not met by a herd.
 const HANDSHAKES: usize = 2;
 
+/// Lost connections that are remembered, to be severed.
+const MOST_CONDEMNED: usize = 4096;
+
 /// How long a wrong password or certificate is left alone.
 const HOLD_OFF: Duration = Duration::from_secs(30);
 
@@ -79,6 +82,9 @@ pub struct Server {
     queue_timeout: Duration,
     handshakes: Semaphore,
     state: Mutex<State>,
+    /// Lost connections the server may still run something from: whoever connects next severs them first. The lock
+    /// guards this one field, for a few lines.
+    condemned: Mutex<Vec<Trace>>,
     /// The commands of the server's present run. The lock guards this one field, for a copy.
     catalogue: Mutex<Arc<Catalogue>>,
     reloaded: Notify,
@@ -119,6 +125,7 @@ impl Server {
             // One until the first has succeeded: a wrong password is tried once, not once a worker.
             handshakes: Semaphore::new(1),
             state: Mutex::default(),
+            condemned: Mutex::default(),
             catalogue: Mutex::default(),
             reloaded: Notify::new(),
             is_stopping: AtomicBool::new(false),
@@ -209,21 +216,41 @@ impl Server {
         }
     }
 
-    /// Opens a connection and makes it ready; what is left of its predecessor is severed before.
+    /// A connection was lost with requests that may have run on it: before anybody is served on another one, the
+    /// server must have forgotten it.
+    pub(super) fn condemn(&self, lost: Trace) {
+        let mut condemned = self.condemned();
+        // More than a server has connections were lost in many runs of it; the oldest are over.
+        if condemned.len() >= MOST_CONDEMNED {
+            condemned.remove(0);
+        }
+        condemned.push(lost);
+    }
+
+    /// Whether nobody has severed it yet.
+    pub(super) fn is_condemned(&self, lost: &Trace) -> bool {
+        self.condemned().contains(lost)
+    }
+
+    fn condemned(&self) -> MutexGuard<'_, Vec<Trace>> {
+        self.condemned.lock().expect("no thread panics while it holds this lock")
+    }
+
+    /// Opens a connection and makes it ready; what is left of lost ones is severed before.
     ///
     /// # Errors
     /// Why there is none; it is logged here, once until it changes.
     ///
     /// # Cancel safety
     /// Dropping this closes whatever was opened.
-    pub(super) async fn connect(&self, kind: Kind, predecessor: Option<&Trace>) -> Result<Established, ConnectError> {
+    pub(super) async fn connect(&self, kind: Kind) -> Result<Established, ConnectError> {
         let _turn = self.handshakes.acquire().await.expect("the semaphore is never closed");
         // Whoever had the turn before may have found that trying is useless.
         if self.is_held_off() {
             return Err(ConnectError::HeldOff);
         }
         let access = self.access();
-        let result = self.establish(&access, kind, predecessor).await;
+        let result = self.establish(&access, kind).await;
         self.note(&result.as_ref().map(|(_, identity)| identity));
         result.map(|(established, _)| established)
     }
@@ -232,7 +259,7 @@ impl Server {
     pub(super) async fn introduce(
         &self,
         kind: Kind,
-        predecessor: Option<&Trace>,
+        condemned: &[Trace],
         stream: &mut Stream,
     ) -> Result<Introduced, ConnectError> {
         let access = self.access();
@@ -244,7 +271,7 @@ impl Server {
             name: &access.name,
             kind,
             nonce: nonce(),
-            predecessor,
+            condemned,
         };
         introduction.perform(stream).await.map_err(|error| match error {
             ConnectError::Database(text) if kind.db == self.db => {
@@ -254,24 +281,21 @@ impl Server {
         })
     }
 
-    async fn establish(
-        &self,
-        access: &Access,
-        kind: Kind,
-        predecessor: Option<&Trace>,
-    ) -> Result<(Established, Identity), ConnectError> {
+    async fn establish(&self, access: &Access, kind: Kind) -> Result<(Established, Identity), ConnectError> {
         let deadline = Instant::now() + access.dial.timeout;
         let socket = timeout_at(deadline, access.dial.open()).await.unwrap_or(Err(ConnectError::Timeout))?;
         let secured = timeout_at(deadline, access.dial.secure(socket)).await;
         let mut stream = secured.unwrap_or(Err(ConnectError::TlsTimeout))?;
-        let introduced = timeout_at(deadline, self.introduce(kind, predecessor, &mut stream)).await;
+        let condemned = self.condemned().clone();
+        let introduced = timeout_at(deadline, self.introduce(kind, &condemned, &mut stream)).await;
         let introduced = introduced.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| match &stream {
             // With TLS 1.3 a server refuses our certificate only now.
             Stream::Tls(_) if matches!(error, ConnectError::Closed) => error.with_tls(),
             Stream::Plain(_) | Stream::Tls(_) => error,
         })?;
         let Introduced { identity, trace, severed } = introduced;
-        if let Some(severed) = severed {
+        self.condemned().retain(|lost| !condemned.contains(lost));
+        for severed in severed {
             self.metrics.severs.add(severed.label());
         }
         // Where `INFO` is forbidden, so is `COMMAND`, most likely.

@@ -1,5 +1,7 @@
 //! A client and the connection it holds: what goes through it, what comes back, and its loss.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -9,7 +11,7 @@ use crate::downstream::close::CloseReason;
 use crate::downstream::mode::{IN_TRANSACTION, Mode};
 use crate::downstream::pin::{AfterLoss, Belongs, Fate, Pin};
 use crate::downstream::register::View;
-use crate::outbox::Form;
+use crate::outbox::{Form, Slot};
 use crate::resp::{Protocol, decimal, encode};
 use crate::upstream::{Item, NOT_EXECUTED, Pinned, UNKNOWN_OUTCOME};
 
@@ -158,9 +160,7 @@ impl Client {
                 Some(Item::Piece { bytes, is_last }) => {
                     let Some(slot) = pin.oldest() else { return Err(CloseReason::UpstreamLost) };
                     self.outbox.deliver_part(slot, bytes, is_last);
-                    if is_last {
-                        pin.received_last_piece();
-                    }
+                    pin.received_piece(is_last, now);
                     continue;
                 }
                 Some(Item::Frame { frame, .. }) => (frame, pin.received(frame, now)),
@@ -192,6 +192,18 @@ impl Client {
         Ok(())
     }
 
+    /// Has the server forget a lost connection before anybody is told that it may have run something: from then on it
+    /// runs nothing more. Until then the client's next requests wait, for they come behind.
+    fn sever(&mut self, lost: Pinned, unknown: Vec<Slot>) {
+        let (outbox, is_severing) = (Rc::clone(&self.outbox), Rc::clone(&self.is_severing));
+        is_severing.set(true);
+        self.worker.dispatch.sever(lost, move || {
+            is_severing.set(false);
+            unknown.into_iter().for_each(|slot| outbox.fail(slot, UNKNOWN_OUTCOME));
+            outbox.wake();
+        });
+    }
+
     /// The pinned connection is lost: answers what was in flight on it.
     ///
     /// # Errors
@@ -203,15 +215,13 @@ impl Client {
         if let ([(_, fate @ Fate::Unknown)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
             *fate = Fate::NotExecuted;
         }
-        if loss.in_flight.iter().any(|(_, fate)| *fate == Fate::Unknown) {
-            self.worker.dispatch.sever(conn);
-        }
         let metrics = &self.worker.shared.metrics.upstream;
+        let mut unknown = Vec::new();
         for (slot, fate) in loss.in_flight {
             match fate {
                 Fate::Unknown => {
                     metrics.unknown_outcome.increment(1);
-                    self.outbox.fail(slot, UNKNOWN_OUTCOME);
+                    unknown.push(slot);
                 }
                 Fate::NotExecuted => {
                     metrics.not_executed.increment(1);
@@ -220,6 +230,9 @@ impl Client {
                 Fate::Ok => self.outbox.deliver(slot, b"+OK\r\n", Form::AsIs),
                 Fate::Queued => self.outbox.deliver(slot, b"+QUEUED\r\n", Form::AsIs),
             }
+        }
+        if !unknown.is_empty() {
+            self.sever(conn, unknown);
         }
         if self.worker.settings().upstream.fail_on_loss {
             return Err(CloseReason::UpstreamLost);

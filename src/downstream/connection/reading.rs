@@ -14,7 +14,7 @@ use crate::downstream::mode::Mode;
 
 /// Room for a read of an idle client, and for one that sends a lot.
 pub(super) const READ: usize = 4 << 10;
-const READ_MOST: usize = 64 << 10;
+pub(super) const READ_MOST: usize = 64 << 10;
 
 /// Bytes read ahead of a request that must wait: a client that goes is noticed at once, unless it has sent more.
 const READ_AHEAD: usize = 64 << 10;

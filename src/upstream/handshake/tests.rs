@@ -10,18 +10,18 @@ const INFO: &str = "=34\r\ntxt:# Server\r\nrun_id:abc\r\nos:Linux\r\n";
 
 /// Runs the handshake against a server that says `replies` and closes.
 async fn against(replies: &str) -> Result<Introduced, ConnectError> {
-    against_as(replies, None).await.0
+    against_as(replies, &[]).await.0
 }
 
-/// The same for the successor of a lost connection; also what was sent.
-async fn against_as(replies: &str, predecessor: Option<&Trace>) -> (Result<Introduced, ConnectError>, String) {
+/// The same with connections to sever; also what was sent.
+async fn against_as(replies: &str, condemned: &[Trace]) -> (Result<Introduced, ConnectError>, String) {
     let (mut ours, mut theirs) = duplex(1 << 16);
     theirs.write_all(replies.as_bytes()).await.expect("room");
     theirs.shutdown().await.expect("open");
     let kind = Kind { protocol: Protocol::Resp3, db: 2 };
     let password = SecretString::from("secret");
     let nonce = "once".to_owned();
-    let introduction = Introduction { username: "u", password: Some(&password), name: "n", kind, nonce, predecessor };
+    let introduction = Introduction { username: "u", password: Some(&password), name: "n", kind, nonce, condemned };
     let result = introduction.perform(&mut ours).await;
     drop(ours);
     let mut sent = String::new();
@@ -31,7 +31,7 @@ async fn against_as(replies: &str, predecessor: Option<&Trace>) -> (Result<Intro
 }
 
 #[tokio::test]
-async fn a_predecessor_in_the_same_run_is_severed_before_anything_else() {
+async fn what_was_lost_in_the_same_run_is_severed_before_anything_else() {
     let killed = format!("{HELLO}{INFO}:1\r\n+OK\r\n+PONG\r\n$4\r\nonce\r\n");
     let untouched = format!("{HELLO}{INFO}+OK\r\n+PONG\r\n$4\r\nonce\r\n");
     let denied = format!("{HELLO}{INFO}-NOPERM this user has no permissions\r\n+OK\r\n+PONG\r\n$4\r\nonce\r\n");
@@ -43,8 +43,8 @@ async fn a_predecessor_in_the_same_run_is_severed_before_anything_else() {
         (&no_info, "abc", Severed::Denied, false),
     ] {
         let predecessor = Trace { id: 42, run_id: run_id.to_owned() };
-        let (introduced, sent) = against_as(replies, Some(&predecessor)).await;
-        assert_eq!(introduced.expect("ready").severed, Some(severed));
+        let (introduced, sent) = against_as(replies, &[predecessor]).await;
+        assert_eq!(introduced.expect("ready").severed, [severed]);
         assert_eq!(sent.contains("KILL\r\n$2\r\nID\r\n$2\r\n42\r\n"), is_asked, "{sent}");
     }
 }

@@ -184,7 +184,7 @@ fn a_reply_that_breaks_off_in_the_middle_closes_its_client() {
     let mut bench = Bench::new();
     bench.ask(b"GET a", Effect::Read);
     bench.write_all();
-    bench.queue.answer_piece(Bytes::from_static(b"$100\r\nxx"), false).expect("asked");
+    bench.queue.answer_piece(Bytes::from_static(b"$100\r\nxx"), false, Instant::now()).expect("asked");
     bench.queue.lose(OnLoss::Keep, bench.now);
     assert!(bench.client.is_closed());
     assert!(bench.queue.is_empty());
