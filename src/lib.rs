@@ -46,7 +46,7 @@ use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::admin::{Admin, Port};
 use crate::command::{Commands, PinReason};
@@ -215,7 +215,8 @@ pub async fn run(
             .await
             .with_context(|| format!("listen.address: cannot listen on {}", config.listen.address))?,
     };
-    if let Some(problem) = config.listen.openness(&listener.address()?) {
+    let address = listener.address()?;
+    if let Some(problem) = config.listen.openness(&address) {
         bail!("the socket of the service manager: {problem}");
     }
     let port = Port::bind(&config.metrics.address)
@@ -232,11 +233,17 @@ pub async fn run(
     let admin_address =
         port.address().map_or_else(|| config.metrics.address.to_string(), |address| address.to_string());
     info!(address = %admin_address, "admin listening");
-    info!(address = %listener.address()?, workers = workers.count(), "listening");
+    info!(%address, workers = workers.count(), "listening");
     supervisor::ready();
     let admin = tokio::spawn(Admin::new(recorder, Arc::clone(&server), count).run(port));
     let reload = async {
         while let Some(new) = reloads.recv().await {
+            // A socket that was handed over is not the one the file names.
+            let is_same = new.config.listen.address == prepared.config.listen.address;
+            if let Some(problem) = new.config.listen.openness(&address).filter(|_| is_same) {
+                error!(problem, "reload refused; the present configuration stays in force");
+                continue;
+            }
             prepared.reload(new);
             server.reload(prepared.access.clone());
             workers.reload(&prepared.settings(), prepared.door.clone());
@@ -250,7 +257,7 @@ pub async fn run(
     }
     drop(listener);
     supervisor::stopping();
-    drain(&workers, config.listen.drain_timeout, stop_now).await;
+    drain(&workers, prepared.config.listen.drain_timeout, stop_now).await;
     admin.abort();
     Ok(())
 }

@@ -61,6 +61,8 @@ pub struct UpstreamMetrics {
     pub unknown_outcome: Counter,
     /// Reads sent again on a new connection.
     pub resent: Counter,
+    /// Lost writes that were found to have been executed.
+    pub found_executed: Counter,
     /// Pushes nobody asked for.
     pub unexpected_pushes: Counter,
 }
@@ -168,6 +170,7 @@ impl UpstreamMetrics {
             not_executed: counter!("cloakroom_not_executed_total"),
             unknown_outcome: counter!("cloakroom_unknown_outcome_total"),
             resent: counter!("cloakroom_resent_reads_total"),
+            found_executed: counter!("cloakroom_lost_writes_found_total"),
             unexpected_pushes: counter!("cloakroom_unexpected_pushes_total"),
         }
     }
@@ -196,6 +199,7 @@ fn describe() {
     count!("cloakroom_not_executed_total", "Requests answered as surely not executed.");
     count!("cloakroom_unknown_outcome_total", "Requests answered as perhaps executed.");
     count!("cloakroom_resent_reads_total", "Reads sent again after their connection was lost.");
+    count!("cloakroom_lost_writes_found_total", "Writes whose connection was lost and whose effect was found.");
     count!("cloakroom_unexpected_pushes_total", "Pushes of the server nobody asked for.");
 }
 

@@ -59,10 +59,22 @@ pub struct Outbox {
     task: Wakeup,
 }
 
+/// A large piece, of which less and less is left; its memory goes with the last byte.
+struct Chunk {
+    left: Bytes,
+    len: usize,
+}
+
+impl Chunk {
+    fn new(bytes: Bytes) -> Self {
+        Self { len: bytes.len(), left: bytes }
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// Bytes whose turn has come, oldest first: large pieces, then the small ones behind them.
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     tail: BytesMut,
     /// The most that `tail` has held.
     tail_peak: usize,
@@ -225,10 +237,16 @@ impl Outbox {
         state.unread + state.parked
     }
 
+    /// Bytes of memory that takes: what is partly taken is held whole.
+    pub fn memory(&self) -> usize {
+        let state = self.state.borrow();
+        state.chunks.iter().map(|chunk| chunk.len).sum::<usize>() + state.tail_peak + state.parked
+    }
+
     /// Shows `write` the oldest bytes; it says how many of them it took.
     pub fn take<E>(&self, write: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<(), E> {
         let mut state = self.state.borrow_mut();
-        let taken = write(state.chunks.front().map_or(&state.tail[..], |chunk| chunk))?;
+        let taken = write(state.chunks.front().map_or(&state.tail[..], |chunk| &chunk.left))?;
         state.advance(taken);
         Ok(())
     }
@@ -302,9 +320,10 @@ impl State {
         }
         self.unread += bytes.len();
         if !self.tail.is_empty() {
-            self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
+            self.chunks.push_back(Chunk { len: self.tail_peak, left: std::mem::take(&mut self.tail).freeze() });
+            self.tail_peak = 0;
         }
-        self.chunks.push_back(bytes);
+        self.chunks.push_back(Chunk::new(bytes));
     }
 
     fn release_parked(&mut self) {
@@ -319,8 +338,8 @@ impl State {
     fn advance(&mut self, taken: usize) {
         self.unread -= taken;
         if let Some(chunk) = self.chunks.front_mut() {
-            chunk.advance(taken);
-            if chunk.is_empty() {
+            chunk.left.advance(taken);
+            if chunk.left.is_empty() {
                 self.chunks.pop_front();
             }
             return;

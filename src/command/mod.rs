@@ -130,6 +130,8 @@ pub enum Shape {
     StatusOrText,
     /// An array, a set or a map.
     Collection,
+    /// Anything a script says, also an error in the server's own words.
+    Script,
 }
 
 impl Shape {
@@ -138,7 +140,7 @@ impl Shape {
         let is_text = matches!(first, b'$' | b'_' | b'=');
         first == b'-'
             || match self {
-                Self::Any => true,
+                Self::Any | Self::Script => true,
                 Self::Status => first == b'+',
                 Self::Integer => first == b':',
                 Self::Text => is_text,

@@ -134,7 +134,7 @@ impl Client {
 
     /// Bytes held for it besides its socket's input.
     pub(super) fn held(&self) -> usize {
-        self.outbox.held() + if let Mode::Pinned { conn, .. } = &self.mode { conn.held() } else { 0 }
+        self.outbox.memory() + if let Mode::Pinned { conn, .. } = &self.mode { conn.held() } else { 0 }
     }
 
     /// Acts on a request.

@@ -221,16 +221,23 @@ impl Connection {
         let mut waiting = pin!(worker.dispatch.check_out(self.client.protocol, self.client.db));
         let checked_out = poll_fn(|cx| {
             if let Poll::Ready(result) = waiting.as_mut().poll(cx) {
-                return Poll::Ready(Some(result));
+                return Poll::Ready(Ok(result));
+            }
+            self.client.outbox.register(cx);
+            if let Order::Kill(reason) = self.handle.order.get() {
+                return Poll::Ready(Err(reason));
+            }
+            if let Err(error) = self.poll_write(cx) {
+                return Poll::Ready(Err(CloseReason::of_io(&error)));
             }
             while matches!(self.poll_read(cx), Ok(true)) {}
             let has_gone = self.is_at_end && reason == PinReason::Blocking;
-            if has_gone { Poll::Ready(None) } else { Poll::Pending }
+            if has_gone { Poll::Ready(Err(CloseReason::Client)) } else { Poll::Pending }
         });
         match checked_out.await {
-            Some(Ok(pinned)) => return self.client.pinned(pinned, reason),
-            Some(Err(error)) => self.client.not_pinned(reason, &error.to_string()),
-            None => self.closing = Some(CloseReason::Client),
+            Ok(Ok(pinned)) => return self.client.pinned(pinned, reason),
+            Ok(Err(error)) => self.client.not_pinned(reason, &error.to_string()),
+            Err(reason) => self.closing = Some(reason),
         }
         if let Some(len) = self.parsed.take() {
             self.input.advance(len);

@@ -94,6 +94,11 @@ impl Pin {
         self.expected.len()
     }
 
+    /// Whether the next reply comes behind the frame of an `EXEC`.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
     /// Whether the client is between `MULTI` and `EXEC`, as far as the replies have said.
     pub(super) fn is_in_transaction(&self) -> bool {
         self.transaction.is_some()

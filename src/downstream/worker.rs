@@ -77,6 +77,7 @@ pub struct Worker {
     pub(super) shared: Arc<Shared>,
     handles: Handles,
     is_draining: Cell<bool>,
+    draining: Notify,
     /// Told when more memory is held than may be.
     pub(super) over_budget: Notify,
     /// When a wrong password was last logged.
@@ -104,6 +105,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
         shared,
         handles,
         is_draining: Cell::new(false),
+        draining: Notify::new(),
         over_budget: Notify::new(),
         warned: Cell::new(None),
     });
@@ -140,6 +142,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
             Message::Reload(settings) => *worker.settings.borrow_mut() = Rc::new(settings),
             Message::Drain => {
                 worker.is_draining.set(true);
+                worker.draining.notify_waiters();
                 close_all(&worker.handles, CloseReason::Drain);
             }
         }
@@ -161,7 +164,7 @@ impl Worker {
     /// Finds out which command a request is, by our table and then by what the server has told.
     pub(super) fn understand<'a>(&self, request: Request<'a>) -> Command<'a> {
         let command = self.commands.understand(request);
-        if command.row().is_some() { command } else { command.learned_from(&self.dispatch.server().catalogue()) }
+        if command.row().is_some() { command } else { command.learned_from(&self.dispatch.server().learned()) }
     }
 
     /// Wakes the clients whose pinned connection has not answered in time, and closes those that have kept
@@ -223,7 +226,12 @@ impl Worker {
         let tls = self.shared.door().tls.clone();
         let stream = match tls {
             None => Stream::Plain(socket),
-            Some(tls) => match timeout(self.settings().limits.auth_timeout, tls.accept(socket)).await {
+            // Who has not even come in need not be waited for when the house closes.
+            Some(_) if self.is_draining.get() => return CloseReason::Drain,
+            Some(tls) => match tokio::select! {
+                accepted = timeout(self.settings().limits.auth_timeout, tls.accept(socket)) => accepted,
+                () = self.draining.notified() => return CloseReason::Drain,
+            } {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     debug!(peer, %error, "a client's TLS handshake failed");

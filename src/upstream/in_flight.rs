@@ -11,6 +11,7 @@
 //!  tickets  [ 0 ] [  1    ] [ 2  ] [ 3  ]
 //! ```
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
@@ -19,42 +20,14 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::read_back::ReadBack;
+use super::ticket::{About, Audience, Endings, Look, Recipient, Ticket};
 use super::{NOT_EXECUTED, UNKNOWN_OUTCOME};
 use crate::command::{Effect, Shape};
-use crate::outbox::{Form, Outbox, Slot};
+use crate::outbox::{Form, Outbox};
 
 /// How often a read whose connection was lost is sent again.
 const MAX_TRIES: u8 = 2;
-
-/// Whom a reply is for.
-#[derive(Debug)]
-pub(super) struct Recipient {
-    pub(super) outbox: Rc<Outbox>,
-    pub(super) slot: Slot,
-    pub(super) form: Form,
-}
-
-/// What must be known of a request to judge its reply, and its loss.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct About {
-    pub(super) effect: Effect,
-    pub(super) shape: Shape,
-}
-
-/// One request.
-#[derive(Debug)]
-struct Ticket {
-    /// `None` once the client was answered without waiting for the server.
-    recipient: Option<Recipient>,
-    len: usize,
-    about: About,
-    /// Since when it waits to be sent, as often as there was a connection meanwhile that did not last.
-    unsent_since: Instant,
-    /// Since when it waits for its reply.
-    since: Instant,
-    /// How often it was sent on a connection that was then lost.
-    tries: u8,
-}
 
 /// Why a connection is not understood any more and must be thrown away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -65,15 +38,6 @@ pub(super) enum Desync {
     Shape,
     #[error("the server has forgotten who we are (NOAUTH)")]
     NoAuth,
-}
-
-/// How requests ended that the server did not answer.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Endings {
-    pub(super) not_executed: u64,
-    pub(super) unknown: u64,
-    /// Reads that will be sent again.
-    pub(super) kept: u64,
 }
 
 /// What to do with requests when their connection is lost.
@@ -97,6 +61,11 @@ pub(super) struct InFlight {
     is_answering: bool,
     /// When a piece of a long reply last came: whoever waits behind it has not been forgotten.
     progress: Option<Instant>,
+    /// What has been found of lost writes.
+    found: Endings,
+    /// Lost requests of unknown outcome. Their clients are told once the connection is severed: what may have run
+    /// then either has or never will.
+    unsevered: Vec<Ticket>,
 }
 
 /// Lengths only (G8).
@@ -110,7 +79,7 @@ impl InFlight {
     pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, about: About, now: Instant) {
         self.bytes.extend_from_slice(request);
         self.tickets.push_back(Ticket {
-            recipient: Some(recipient),
+            audience: Some(Audience::Client(recipient)),
             len: request.len(),
             about,
             unsent_since: now,
@@ -152,17 +121,27 @@ impl InFlight {
     }
 
     /// The oldest request is answered by `frame`.
-    pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool) -> Result<(), Desync> {
-        if frame == b"-NOAUTH Authentication required.\r\n" {
+    pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool, now: Instant) -> Result<(), Desync> {
+        let shape = self.tickets.front().map(|ticket| ticket.about.shape);
+        if frame == b"-NOAUTH Authentication required.\r\n" && shape != Some(Shape::Script) {
             return Err(Desync::NoAuth);
         }
-        let shape = self.tickets.front().map(|ticket| ticket.about.shape);
         if !shape.is_some_and(|shape| shape.fits(frame[0])) {
             return Err(if shape.is_some() { Desync::Shape } else { Desync::Unasked });
         }
-        let Some(Recipient { outbox, slot, form }) = self.pop()? else { return Ok(()) };
-        outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
+        match self.pop()? {
+            None => {}
+            Some(Audience::Client(Recipient { outbox, slot, form })) => {
+                outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
+            }
+            Some(Audience::Look(look)) => self.found.add(look.borrow_mut().hear(frame, now)),
+        }
         Ok(())
+    }
+
+    /// What has been found of lost writes since this was last asked.
+    pub(super) fn take_found(&mut self) -> Endings {
+        std::mem::take(&mut self.found)
     }
 
     /// A piece of the reply to the oldest request.
@@ -170,8 +149,11 @@ impl InFlight {
         self.progress = Some(now);
         if is_last {
             self.is_answering = false;
-            if let Some(Recipient { outbox, slot, .. }) = self.pop()? {
-                outbox.deliver_part(slot, bytes, true);
+            match self.pop()? {
+                None => {}
+                Some(Audience::Client(Recipient { outbox, slot, .. })) => outbox.deliver_part(slot, bytes, true),
+                // Longer than what is looked for.
+                Some(Audience::Look(look)) => self.found.add(look.borrow_mut().hear(b"", now)),
             }
             return Ok(());
         }
@@ -180,7 +162,7 @@ impl InFlight {
         if !front.about.shape.fits(b'$') {
             return Err(Desync::Shape);
         }
-        if let Some(Recipient { outbox, slot, .. }) = &front.recipient {
+        if let Some(Audience::Client(Recipient { outbox, slot, .. })) = &front.audience {
             outbox.deliver_part(*slot, bytes, false);
         }
         self.is_answering = true;
@@ -188,7 +170,7 @@ impl InFlight {
     }
 
     /// Removes the oldest request; it must have been wholly written.
-    fn pop(&mut self) -> Result<Option<Recipient>, Desync> {
+    fn pop(&mut self) -> Result<Option<Audience>, Desync> {
         let Some(ticket) = self.tickets.pop_front_if(|ticket| ticket.len <= self.written) else {
             return Err(Desync::Unasked);
         };
@@ -198,7 +180,7 @@ impl InFlight {
             self.bytes.clear();
         }
         self.given_up = self.given_up.saturating_sub(1);
-        Ok(ticket.recipient)
+        Ok(ticket.audience)
     }
 
     /// The connection is lost: answers what must be answered, keeps what may be sent again.
@@ -217,7 +199,8 @@ impl InFlight {
             let request = bytes.split_to(ticket.len);
             let is_sent = ticket.len <= written;
             written = written.saturating_sub(ticket.len);
-            let Some(Recipient { outbox, slot, .. }) = &ticket.recipient else { continue };
+            let Some(audience) = &ticket.audience else { continue };
+            let Some((outbox, slot)) = audience.client() else { continue };
             // Nobody would hear what this read finds.
             if outbox.is_closed() && ticket.about.effect == Effect::Read {
                 continue;
@@ -228,7 +211,7 @@ impl InFlight {
             }
             let is_harmless = !is_sent || ticket.about.effect == Effect::Read;
             // A read must not find what the same client wrote behind it.
-            let is_overtaken = last_writes.get(&Rc::as_ptr(outbox)).is_some_and(|last| is_sent && index < *last);
+            let is_overtaken = last_writes.get(&Rc::as_ptr(&outbox)).is_some_and(|last| is_sent && index < *last);
             let may_wait = on_loss == OnLoss::Keep && is_harmless && !is_overtaken && ticket.tries < MAX_TRIES;
             if may_wait {
                 if is_sent {
@@ -239,14 +222,44 @@ impl InFlight {
                 self.bytes.extend_from_slice(&request);
                 self.tickets.push_back(ticket);
             } else if is_harmless {
-                endings.not_executed += 1;
-                outbox.fail(*slot, NOT_EXECUTED);
+                endings.add(ticket.fail(NOT_EXECUTED));
+            } else if on_loss == OnLoss::Keep
+                && !outbox.is_closed()
+                && let Some((read_back, requests)) = ReadBack::of(&request, ticket.since, now)
+            {
+                self.look(read_back, &requests, Recipient { outbox, slot, form: Form::AsIs }, now);
+            } else if on_loss == OnLoss::Keep {
+                self.unsevered.push(Ticket { unsent_since: now, ..ticket });
             } else {
-                endings.unknown += 1;
-                outbox.fail(*slot, UNKNOWN_OUTCOME);
+                endings.add(ticket.fail(UNKNOWN_OUTCOME));
             }
         }
         endings
+    }
+
+    /// The lost connection is severed: tells the clients whose requests may have run on it.
+    pub(super) fn severed(&mut self) -> Endings {
+        self.tell_unsevered(|_| true)
+    }
+
+    fn tell_unsevered(&mut self, is_due: impl Fn(&Ticket) -> bool) -> Endings {
+        let mut endings = Endings::default();
+        for ticket in self.unsevered.extract_if(.., |ticket| is_due(ticket)) {
+            endings.add(ticket.fail(UNKNOWN_OUTCOME));
+        }
+        endings
+    }
+
+    /// Asks on the next connection what became of a lost write.
+    fn look(&mut self, read_back: ReadBack, requests: &[Vec<u8>], recipient: Recipient, now: Instant) {
+        let look = Rc::new(RefCell::new(Look { read_back, recipient: Some(recipient) }));
+        let about = About { effect: Effect::Read, shape: Shape::Any };
+        for request in requests {
+            self.bytes.extend_from_slice(request);
+            let audience = Some(Audience::Look(Rc::clone(&look)));
+            let ticket = Ticket { audience, len: request.len(), about, unsent_since: now, since: now, tries: 0 };
+            self.tickets.push_back(ticket);
+        }
     }
 
     /// For each client the place of its last write that was wholly written.
@@ -255,7 +268,7 @@ impl InFlight {
         for (index, ticket) in self.tickets.iter().enumerate() {
             let Some(left) = written.checked_sub(ticket.len) else { break };
             written = left;
-            if let (Effect::Write, Some(recipient)) = (ticket.about.effect, &ticket.recipient) {
+            if let (Effect::Write, Some(Audience::Client(recipient))) = (ticket.about.effect, &ticket.audience) {
                 places.insert(Rc::as_ptr(&recipient.outbox), index);
             }
         }
@@ -265,6 +278,11 @@ impl InFlight {
     /// A connection is there: the wait for a reply begins.
     pub(super) fn restart_clocks(&mut self, now: Instant) {
         self.tickets.iter_mut().for_each(|ticket| ticket.since = now);
+    }
+
+    /// Tells the clients that have waited for `queue_timeout` to hear that an outcome is unknown.
+    pub(super) fn expire_unsevered(&mut self, queue_timeout: Duration, now: Instant) -> Endings {
+        self.tell_unsevered(|ticket| ticket.unsent_since + queue_timeout <= now)
     }
 
     /// Answers the requests that have waited longer than `queue_timeout` to be sent with `text`, and forgets them.
@@ -279,17 +297,16 @@ impl InFlight {
             if ticket.unsent_since + queue_timeout > now {
                 self.bytes.extend_from_slice(&request);
                 self.tickets.push_back(ticket);
-            } else if let Some(Recipient { outbox, slot, .. }) = ticket.recipient {
-                endings.not_executed += 1;
-                outbox.fail(slot, text);
+            } else {
+                endings.add(ticket.fail(text));
             }
         }
         endings
     }
 
-    /// When the next request will have waited for `queue_timeout` to be sent.
+    /// When the next request will have waited for `queue_timeout` to be sent, or to hear that nobody knows.
     pub(super) fn next_unsent_expiry(&self, queue_timeout: Duration) -> Option<Instant> {
-        self.tickets.iter().map(|ticket| ticket.unsent_since + queue_timeout).min()
+        self.tickets.iter().chain(&self.unsevered).map(|ticket| ticket.unsent_since + queue_timeout).min()
     }
 
     /// Answers the requests that have waited longer than `reply_timeout`. Their tickets stay: the late reply
@@ -298,29 +315,32 @@ impl InFlight {
         let mut endings = Endings::default();
         while let Some(ticket) = self.tickets.get(self.given_up)
             && self.waits_since(ticket) + reply_timeout <= now
+            // What has not left waits for the connection, not for its reply.
+            && self.is_sent(self.given_up)
         {
             let ticket = &mut self.tickets[self.given_up];
             self.given_up += 1;
             let is_oldest = self.given_up == 1;
-            let Some(Recipient { outbox, slot, .. }) = ticket.recipient.take() else { continue };
-            if is_oldest && self.is_answering {
-                outbox.break_off();
-            } else if ticket.about.effect == Effect::Read {
-                endings.not_executed += 1;
-                outbox.fail(slot, NOT_EXECUTED);
-            } else {
-                endings.unknown += 1;
-                outbox.fail(slot, UNKNOWN_OUTCOME);
+            let ticket = Ticket { audience: ticket.audience.take(), ..*ticket };
+            match &ticket.audience {
+                Some(Audience::Client(recipient)) if is_oldest && self.is_answering => recipient.outbox.break_off(),
+                _ if ticket.about.effect == Effect::Read => endings.add(ticket.fail(NOT_EXECUTED)),
+                _ => endings.add(ticket.fail(UNKNOWN_OUTCOME)),
             }
         }
         endings
+    }
+
+    /// Whether the request at that place has wholly left.
+    fn is_sent(&self, place: usize) -> bool {
+        self.tickets.iter().take(place + 1).map(|ticket| ticket.len).sum::<usize>() <= self.written
     }
 
     /// When the next request will have waited for `timeout`, or the oldest given-up one for `stall` longer.
     pub(super) fn next_expiry(&self, timeout: Duration, stall: Duration) -> Option<Instant> {
         let ends = |ticket: &Ticket| self.waits_since(ticket) + timeout;
         let oldest = self.tickets.front().filter(|_| self.given_up > 0).map(|ticket| ends(ticket) + stall);
-        let next = self.tickets.get(self.given_up).map(ends);
+        let next = self.tickets.get(self.given_up).filter(|_| self.is_sent(self.given_up)).map(ends);
         oldest.into_iter().chain(next).min()
     }
 }

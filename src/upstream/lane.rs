@@ -29,15 +29,16 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, sleep};
 
 use super::error::ConnectError;
-use super::in_flight::{About, Desync, Endings, InFlight, OnLoss, Recipient};
+use super::in_flight::{InFlight, OnLoss};
+use super::loss::Loss;
 use super::replies::{Item, Replies};
 use super::server::{Established, Server};
+use super::ticket::{About, Endings, Recipient};
 use super::timer::Timer;
 use super::{Kind, NOT_EXECUTED};
 use crate::backoff::Backoff;
 use crate::command::Command;
 use crate::outbox::{Form, Outbox};
-use crate::resp::scan::ScanError;
 use crate::socket::Stream;
 use crate::wakeup::Wakeup;
 
@@ -89,37 +90,6 @@ pub struct Lane {
     task: Wakeup,
     /// Clients that found the queue full.
     waiting: RefCell<Vec<Rc<Outbox>>>,
-}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-enum Loss {
-    #[error("the server closed the connection")]
-    Closed,
-    #[error("{0}")]
-    Io(io::Error),
-    #[error("{0}")]
-    Bytes(#[from] ScanError),
-    #[error("{0}")]
-    Desync(#[from] Desync),
-    #[error("the server has not answered for longer than upstream.reply_timeout")]
-    Stalled,
-}
-
-impl Loss {
-    /// With TLS, a server that simply closes is an error to the library.
-    fn of_io(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Io(error) }
-    }
-
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Io(_) => "io",
-            Self::Bytes(_) | Self::Desync(_) => "desync",
-            Self::Stalled => "stalled",
-        }
-    }
 }
 
 impl Lane {
@@ -187,6 +157,8 @@ impl Lane {
             let established = self.connect(&mut backoff).await;
             let trace = established.trace.clone();
             let connected = Instant::now();
+            let told = self.queue.borrow_mut().severed();
+            self.count(told);
             self.queue.borrow_mut().restart_clocks(connected);
             self.set_ready(true, is_first);
             let loss = self.drive(established).await;
@@ -271,7 +243,9 @@ impl Lane {
 
     /// Answers requests that have waited for `timeout` with `text`.
     fn give_up_unsent(&self, timeout: Duration, text: &str) {
-        let endings = self.queue.borrow_mut().expire_unsent(timeout, Instant::now(), text);
+        let now = Instant::now();
+        let mut endings = self.queue.borrow_mut().expire_unsent(timeout, now, text);
+        endings.add(self.queue.borrow_mut().expire_unsevered(self.limits.queue_timeout, now));
         self.count(endings);
         if endings != Endings::default() {
             self.wake_waiting();
@@ -329,11 +303,13 @@ impl Lane {
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Loss::of_io(error)),
             }
-            let mut queue = self.queue.borrow_mut();
-            if let Some(age) = queue.age(Instant::now()) {
+            let (mut queue, now) = (self.queue.borrow_mut(), Instant::now());
+            if let Some(age) = queue.age(now) {
                 self.server.metrics.round_trip.record(age.as_secs_f64());
             }
-            if let Err(loss) = self.pair(&mut queue, replies) {
+            let paired = self.pair(&mut queue, replies, now);
+            self.count(queue.take_found());
+            if let Err(loss) = paired {
                 return Poll::Ready(loss);
             }
             if queue.size() <= self.limits.queue / 2 {
@@ -347,7 +323,7 @@ impl Lane {
     }
 
     /// Hands each reply that is here to the oldest request.
-    fn pair(&self, queue: &mut InFlight, replies: &mut Replies) -> Result<(), Loss> {
+    fn pair(&self, queue: &mut InFlight, replies: &mut Replies, now: Instant) -> Result<(), Loss> {
         while let Some(item) = replies.next_item()? {
             match item {
                 // Not tracking, not subscribed: nothing should be pushed here. It answers nobody.
@@ -355,8 +331,8 @@ impl Lane {
                     self.server.metrics.unexpected_pushes.increment(1);
                     continue;
                 }
-                Item::Frame { frame, is_resp3 } => queue.answer(frame, is_resp3)?,
-                Item::Piece { bytes, is_last } => queue.answer_piece(bytes, is_last, Instant::now())?,
+                Item::Frame { frame, is_resp3 } => queue.answer(frame, is_resp3, now)?,
+                Item::Piece { bytes, is_last } => queue.answer_piece(bytes, is_last, now)?,
             }
             self.has_answered.set(true);
         }
@@ -384,6 +360,7 @@ impl Lane {
         metrics.not_executed.increment(endings.not_executed);
         metrics.unknown_outcome.increment(endings.unknown);
         metrics.resent.increment(endings.kept);
+        metrics.found_executed.increment(endings.executed);
     }
 
     fn wake_waiting(&self) {

@@ -14,9 +14,12 @@ mod error;
 mod handshake;
 mod in_flight;
 mod lane;
+mod loss;
 mod pinned;
+mod read_back;
 mod replies;
 mod server;
+mod ticket;
 mod timer;
 pub mod tls;
 

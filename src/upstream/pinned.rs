@@ -44,8 +44,9 @@ pub struct Pinned {
     stream: Stream,
     replies: Replies,
     unwritten: BytesMut,
-    /// A large request, to be written behind `unwritten`.
+    /// A large request, to be written behind `unwritten`; its memory goes with its last byte.
     large: Bytes,
+    large_len: usize,
     /// Since when the socket has taken nothing of what is to be written.
     stuck_since: Option<Instant>,
     /// For whoever replaces it, should it be lost.
@@ -115,6 +116,7 @@ impl Pinned {
 
     /// Queues a large request without a copy. Nothing may be queued behind it before its reply.
     pub fn send_large(&mut self, request: Bytes) {
+        self.large_len = request.len();
         self.large = request;
     }
 
@@ -130,7 +132,8 @@ impl Pinned {
 
     /// Bytes held for its client.
     pub fn held(&self) -> usize {
-        self.unwritten() + self.replies.held()
+        let large = if self.large.is_empty() { 0 } else { self.large_len };
+        self.unwritten.len() + large + self.replies.held()
     }
 
     /// Bytes of requests the socket has not taken.
@@ -286,6 +289,7 @@ impl Pool {
                 if self.server.is_known_to_be_down(Instant::now()) {
                     return Err(PinError::Unavailable);
                 }
+                self.server.wait_for_others().await;
                 match self.server.connect(kind).await {
                     Ok(established) => return Ok(established),
                     Err(ConnectError::Busy(text) | ConnectError::Database(text)) => {
@@ -304,6 +308,7 @@ impl Pool {
             replies: Replies::new(),
             unwritten: BytesMut::new(),
             large: Bytes::new(),
+            large_len: 0,
             stuck_since: None,
             trace: established.trace,
             permit,
@@ -313,7 +318,7 @@ impl Pool {
 
     /// Gives a connection back: it is proven clean in the background, or closed.
     pub fn check_in(self: &Rc<Self>, mut pinned: Pinned) {
-        if self.idle.borrow().len() >= KEEP_IDLE {
+        if self.idle.borrow().iter().filter(|idle| idle.kind == pinned.kind).count() >= KEEP_IDLE {
             return;
         }
         let pool = Rc::clone(self);
@@ -326,17 +331,19 @@ impl Pool {
 
     fn keep(&self, mut pinned: Pinned) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < KEEP_IDLE {
-            // Whoever waits for the permit finds the connection.
-            let _permit = pinned.permit.take();
-            idle.push(pinned);
+        if idle.len() >= KEEP_IDLE {
+            // The oldest may be of a database nobody uses any more.
+            idle.remove(0);
         }
+        // Whoever waits for the permit finds the connection.
+        let _permit = pinned.permit.take();
+        idle.push(pinned);
     }
 
     fn take_idle(&self, kind: Kind) -> Option<Pinned> {
         let mut idle = self.idle.borrow_mut();
         while let Some(index) = idle.iter().rposition(|pinned| pinned.kind == kind) {
-            let mut pinned = idle.swap_remove(index);
+            let mut pinned = idle.remove(index);
             // One the server has closed meanwhile is dropped here.
             if pinned.is_quiet() {
                 return Some(pinned);

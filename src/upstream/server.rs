@@ -88,6 +88,8 @@ pub struct Server {
     /// The commands of the server's present run. The lock guards this one field, for a copy.
     catalogue: Mutex<Arc<Catalogue>>,
     reloaded: Notify,
+    /// Told when a connection has been made.
+    connected: Notify,
     is_stopping: AtomicBool,
     ready_workers: AtomicUsize,
     pub(super) metrics: UpstreamMetrics,
@@ -128,6 +130,7 @@ impl Server {
             condemned: Mutex::default(),
             catalogue: Mutex::default(),
             reloaded: Notify::new(),
+            connected: Notify::new(),
             is_stopping: AtomicBool::new(false),
             ready_workers: AtomicUsize::new(0),
             metrics,
@@ -151,8 +154,12 @@ impl Server {
     }
 
     /// The commands the server has and our table has not, as far as it was reached.
-    pub fn catalogue(&self) -> Arc<Catalogue> {
-        Arc::clone(&self.catalogue.lock().expect("no thread panics while it holds this lock"))
+    pub fn learned(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue())
+    }
+
+    fn catalogue(&self) -> MutexGuard<'_, Arc<Catalogue>> {
+        self.catalogue.lock().expect("no thread panics while it holds this lock")
     }
 
     /// Workers whose first connection is ready; none once the proxy is stopping.
@@ -197,6 +204,22 @@ impl Server {
                 () = sleep_until(until) => {}
                 () = changed => {}
             }
+        }
+    }
+
+    /// Waits while the server is away, and others try: those who have lost their first connection. A crowd of clients
+    /// that want one of their own must not be a crowd of attempts.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn wait_for_others(&self) {
+        loop {
+            let connected = self.connected.notified();
+            let is_away = self.ready_workers.load(Ordering::Relaxed) == 0 && self.state().away_since.is_some();
+            if !is_away {
+                return;
+            }
+            connected.await;
         }
     }
 
@@ -300,10 +323,11 @@ impl Server {
         }
         // Where `INFO` is forbidden, so is `COMMAND`, most likely.
         if !trace.run_id.is_empty() && self.state().learned_run.as_ref() != Some(&trace.run_id) {
-            let catalogue = timeout_at(deadline, handshake::catalogue(&mut stream, &nonce())).await;
-            let catalogue = catalogue.unwrap_or(Err(ConnectError::Timeout))?;
-            *self.catalogue.lock().expect("no thread panics while it holds this lock") = Arc::new(catalogue);
+            // Asked once a run, whatever comes of it: a server whose list is no use is still of use.
             self.state().learned_run = Some(trace.run_id.clone());
+            *self.catalogue() = Arc::default();
+            let catalogue = timeout_at(deadline, handshake::catalogue(&mut stream, &nonce())).await;
+            *self.catalogue() = Arc::new(catalogue.unwrap_or(Err(ConnectError::Timeout))?);
         }
         Ok((Established { stream, trace }, identity))
     }
@@ -327,6 +351,7 @@ impl Server {
                 }
                 state.identity = Some(identity.clone());
                 (state.away_since, state.trouble, state.hold_until) = (None, None, None);
+                self.connected.notify_waiters();
             }
             // The server is well.
             Err(error @ (ConnectError::Database(_) | ConnectError::Busy(_))) => {

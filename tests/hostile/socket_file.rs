@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use super::support::{Proxy, RedisServer};
+use super::support::{Proxy, RedisServer, wait_until};
 
 /// Starts a proxy that listens on a socket in `directory`, under a umask, and returns every mode its file ever had.
 fn modes_of(directory: &Path, umask: &str, lines: &[&str], server: &RedisServer) -> BTreeSet<String> {
@@ -23,7 +23,7 @@ fn modes_of(directory: &Path, umask: &str, lines: &[&str], server: &RedisServer)
         lines.join("\n"),
     );
     fs::write(&config, text).expect("a writable directory");
-    let is_over = AtomicBool::new(false);
+    let (is_over, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         // It looks as often as it can: a file that is narrowed once it is there would be seen wide, sooner or later.
         let watcher = scope.spawn(|| {
@@ -31,6 +31,7 @@ fn modes_of(directory: &Path, umask: &str, lines: &[&str], server: &RedisServer)
             while !is_over.load(Ordering::Relaxed) {
                 if let Ok(file) = fs::symlink_metadata(&path) {
                     modes.insert(format!("{:04o}", file.permissions().mode() & 0o7777));
+                    looks.fetch_add(1, Ordering::Relaxed);
                 }
             }
             modes
@@ -46,6 +47,8 @@ fn modes_of(directory: &Path, umask: &str, lines: &[&str], server: &RedisServer)
         client.read_exact(&mut answer).expect("an answer");
         assert_eq!(&answer, b"+PONG\r\n");
         drop(client);
+        // On a machine that is busy it may not have looked yet.
+        wait_until("it has looked", || looks.load(Ordering::Relaxed) > 0);
         proxy.signal("TERM");
         proxy.wait_exit();
         is_over.store(true, Ordering::Relaxed);

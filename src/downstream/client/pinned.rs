@@ -122,6 +122,8 @@ impl Client {
     pub(in crate::downstream) fn check_in(&mut self) {
         if let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) {
             self.is_doomed = pin.is_doomed();
+            // The same connection may be its own again, and must be shown again.
+            self.view.connection = 0;
             if !self.entry.gives_up() {
                 self.worker.dispatch.check_in(conn);
             }
@@ -157,6 +159,13 @@ impl Client {
             let Ok(item) = conn.next_item() else { return Err(CloseReason::UpstreamLost) };
             let (frame, meaning) = match item {
                 None => return Ok(()),
+                Some(Item::Piece { bytes, is_last }) if pin.is_behind() => {
+                    self.outbox.push(&bytes);
+                    if is_last {
+                        pin.received(b"", now);
+                    }
+                    continue;
+                }
                 Some(Item::Piece { bytes, is_last }) => {
                     let Some(slot) = pin.oldest() else { return Err(CloseReason::UpstreamLost) };
                     self.outbox.deliver_part(slot, bytes, is_last);
@@ -219,6 +228,8 @@ impl Client {
         let mut unknown = Vec::new();
         for (slot, fate) in loss.in_flight {
             match fate {
+                // A request of ours.
+                _ if slot == Slot::NONE => {}
                 Fate::Unknown => {
                     metrics.unknown_outcome.increment(1);
                     unknown.push(slot);

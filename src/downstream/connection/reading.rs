@@ -44,13 +44,10 @@ impl Connection {
         let share = &self.handle.share;
         if share.must_wait() || !self.wants_bytes && share.must_give_way() {
             self.handle.gives_way.set(true);
-            return Ok(false);
+            return Ok(self.look_again(cx));
         }
         if !self.wants_bytes && self.input.len() >= self.read_ahead(&self.client.worker.settings().limits) {
-            // It may have gone behind all that; nobody wakes us for it.
-            self.is_at_end = self.stream.is_closed_by_peer(cx);
-            self.handle.due.set(self.handle.due.get().or_else(|| Some(Instant::now() + LOOK_AGAIN)));
-            return Ok(self.is_at_end);
+            return Ok(self.look_again(cx));
         }
         if self.closing.is_some() {
             // Only whether it goes is of interest.
@@ -69,5 +66,13 @@ impl Connection {
         };
         self.client.worker.shared.metrics.client.received.increment(read as u64);
         Ok(true)
+    }
+
+    /// Whether a client that is not read has gone, behind all it has sent. Nobody wakes us for that: it is looked at
+    /// again.
+    fn look_again(&mut self, cx: &mut Context<'_>) -> bool {
+        self.is_at_end = self.stream.is_closed_by_peer(cx);
+        self.handle.due.set(self.handle.due.get().or_else(|| Some(Instant::now() + LOOK_AGAIN)));
+        self.is_at_end
     }
 }

@@ -48,8 +48,8 @@ fn a_reply_answers_the_oldest_request() {
     bench.ask(b"GET a", Effect::Read);
     bench.ask(b"GET b", Effect::Read);
     bench.write_all();
-    assert_eq!(bench.queue.answer(b"+a\r\n", false), Ok(()));
-    assert_eq!(bench.queue.answer(b"+b\r\n", false), Ok(()));
+    assert_eq!(bench.queue.answer(b"+a\r\n", false, Instant::now()), Ok(()));
+    assert_eq!(bench.queue.answer(b"+b\r\n", false, Instant::now()), Ok(()));
     assert_eq!(bench.heard(), "+a\r\n+b\r\n");
     assert!(bench.queue.is_empty() && bench.queue.size() == 0);
 }
@@ -57,11 +57,11 @@ fn a_reply_answers_the_oldest_request() {
 #[test]
 fn a_reply_nobody_waits_for_is_no_reply_to_somebody_else() {
     let mut bench = Bench::new();
-    assert_eq!(bench.queue.answer(b"+x\r\n", false), Err(Desync::Unasked));
+    assert_eq!(bench.queue.answer(b"+x\r\n", false, Instant::now()), Err(Desync::Unasked));
     bench.ask(b"GET a", Effect::Read);
-    assert_eq!(bench.queue.answer(b"+x\r\n", false), Err(Desync::Unasked), "not sent yet");
+    assert_eq!(bench.queue.answer(b"+x\r\n", false, Instant::now()), Err(Desync::Unasked), "not sent yet");
     bench.queue.wrote(3);
-    assert_eq!(bench.queue.answer(b"+x\r\n", false), Err(Desync::Unasked), "not wholly sent");
+    assert_eq!(bench.queue.answer(b"+x\r\n", false, Instant::now()), Err(Desync::Unasked), "not wholly sent");
     assert_eq!(bench.heard(), "");
 }
 
@@ -80,7 +80,7 @@ fn a_reply_of_another_shape_is_somebody_elses() {
         let recipient = Recipient { outbox: bench.client.clone(), slot: bench.client.reserve(), form: Form::AsIs };
         bench.queue.push(b"GET a", recipient, About { effect: Effect::Read, shape }, bench.now);
         bench.write_all();
-        let result = bench.queue.answer(reply.as_bytes(), false);
+        let result = bench.queue.answer(reply.as_bytes(), false, Instant::now());
         assert_eq!(result, if is_fit { Ok(()) } else { Err(Desync::Shape) }, "{shape:?} {reply}");
         assert_eq!(bench.heard(), if is_fit { reply } else { "" });
     }
@@ -94,11 +94,13 @@ fn a_lost_write_that_was_sent_is_never_sent_again() {
     bench.ask(b"INCR c", Effect::Write);
     bench.queue.wrote(6 + 5 + 3);
     let endings = bench.queue.lose(OnLoss::Keep, bench.now);
-    assert_eq!(endings, Endings { not_executed: 0, unknown: 1, kept: 2 });
+    assert_eq!(endings, Endings { kept: 2, ..Endings::default() });
+    assert_eq!(bench.heard(), "", "nobody is told before the connection is severed");
+    assert_eq!(bench.queue.severed(), Endings { unknown: 1, ..Endings::default() });
     assert_eq!(bench.queue.unwritten(), b"GET bINCR c", "the read, and the write that was not wholly sent");
     bench.write_all();
-    bench.queue.answer(b"+b\r\n", false).expect("asked");
-    bench.queue.answer(b":1\r\n", false).expect("asked");
+    bench.queue.answer(b"+b\r\n", false, Instant::now()).expect("asked");
+    bench.queue.answer(b":1\r\n", false, Instant::now()).expect("asked");
     assert_eq!(bench.heard(), format!("{}+b\r\n:1\r\n", unknown()));
 }
 
@@ -109,7 +111,8 @@ fn a_read_is_not_sent_again_behind_a_write_of_its_own_client() {
     bench.ask(b"DEL a", Effect::Write);
     bench.ask(b"GET a", Effect::Read);
     bench.write_all();
-    assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now), Endings { not_executed: 1, unknown: 1, kept: 1 });
+    assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now), Endings { not_executed: 1, kept: 1, ..Endings::default() });
+    bench.queue.severed();
     assert_eq!(bench.heard(), format!("{}{}", not_executed(), unknown()));
 }
 
@@ -134,7 +137,7 @@ fn with_reconnect_off_everything_is_answered_at_once() {
     bench.write_all();
     bench.ask(b"INCR b", Effect::Write);
     let endings = bench.queue.lose(OnLoss::Fail, bench.now);
-    assert_eq!(endings, Endings { not_executed: 2, unknown: 1, kept: 0 });
+    assert_eq!(endings, Endings { not_executed: 2, unknown: 1, kept: 0, executed: 0 });
     assert!(bench.queue.is_empty());
 }
 
@@ -157,11 +160,14 @@ fn a_late_reply_is_discarded_in_its_turn() {
     bench.write_all();
     assert_eq!(bench.queue.expire_sent(SECOND, bench.now), Endings::default());
     bench.now += SECOND;
-    assert_eq!(bench.queue.expire_sent(SECOND, bench.now), Endings { not_executed: 1, unknown: 1, kept: 0 });
+    assert_eq!(
+        bench.queue.expire_sent(SECOND, bench.now),
+        Endings { not_executed: 1, unknown: 1, kept: 0, executed: 0 }
+    );
     bench.ask(b"GET c", Effect::Read);
     bench.write_all();
     for reply in ["+late a\r\n", "+late b\r\n", "+c\r\n"] {
-        bench.queue.answer(reply.as_bytes(), false).expect("its ticket stayed");
+        bench.queue.answer(reply.as_bytes(), false, Instant::now()).expect("its ticket stayed");
     }
     assert_eq!(bench.heard(), format!("{}{}+c\r\n", unknown(), not_executed()));
 }
@@ -174,8 +180,8 @@ fn the_reply_of_a_client_that_has_gone_reaches_nobody() {
     bench.client = Rc::default();
     bench.ask(b"GET b", Effect::Read);
     bench.write_all();
-    bench.queue.answer(b"+a\r\n", false).expect("its ticket stayed");
-    bench.queue.answer(b"+b\r\n", false).expect("asked");
+    bench.queue.answer(b"+a\r\n", false, Instant::now()).expect("its ticket stayed");
+    bench.queue.answer(b"+b\r\n", false, Instant::now()).expect("asked");
     assert_eq!(bench.heard(), "+b\r\n");
 }
 
@@ -195,6 +201,46 @@ fn the_servers_noauth_never_reaches_a_client() {
     let mut bench = Bench::new();
     bench.ask(b"GET a", Effect::Read);
     bench.write_all();
-    assert_eq!(bench.queue.answer(b"-NOAUTH Authentication required.\r\n", false), Err(Desync::NoAuth));
+    assert_eq!(bench.queue.answer(b"-NOAUTH Authentication required.\r\n", false, Instant::now()), Err(Desync::NoAuth));
     assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now).kept, 1);
+}
+
+/// Never sent again, it is looked for; what is asked for that stands before whatever was sent behind it.
+#[test]
+fn a_lost_write_that_is_found_is_answered() {
+    const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nv\r\n";
+    const LOOK: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$4\r\nPTTL\r\n$1\r\na\r\n";
+    for (value, told, executed) in [("$1\r\nv\r\n", "+OK\r\n".to_owned(), 1), ("$1\r\nw\r\n", unknown(), 0)] {
+        let mut bench = Bench::new();
+        bench.ask(SET, Effect::Write);
+        bench.write_all();
+        bench.ask(SET, Effect::Write);
+        assert_eq!(bench.queue.lose(OnLoss::Keep, bench.now), Endings { kept: 1, ..Endings::default() });
+        assert_eq!(bench.queue.unwritten(), [LOOK, SET].concat());
+        bench.write_all();
+        for reply in [value, ":-1\r\n", "+OK\r\n"] {
+            bench.queue.answer(reply.as_bytes(), false, bench.now).expect("asked");
+        }
+        assert_eq!(bench.heard(), format!("{told}+OK\r\n"));
+        assert_eq!(bench.queue.take_found(), Endings { executed, unknown: 1 - executed, ..Endings::default() });
+    }
+}
+
+/// Whatever keeps us from looking, nobody is told that nothing ran.
+#[test]
+fn a_lost_write_that_cannot_be_looked_for_stays_unknown() {
+    const DEL: &[u8] = b"*2\r\n$3\r\nDEL\r\n$1\r\na\r\n";
+    let mut bench = Bench::new();
+    bench.ask(DEL, Effect::Write);
+    for _ in 0..4 {
+        bench.write_all();
+        bench.queue.lose(OnLoss::Keep, bench.now);
+    }
+    assert_eq!(bench.heard(), unknown());
+    let mut bench = Bench::new();
+    bench.ask(DEL, Effect::Write);
+    bench.write_all();
+    bench.queue.lose(OnLoss::Keep, bench.now);
+    let endings = bench.queue.expire_unsent(SECOND, bench.now + SECOND, NOT_EXECUTED);
+    assert_eq!((bench.heard(), endings), (unknown(), Endings { unknown: 1, ..Endings::default() }));
 }
