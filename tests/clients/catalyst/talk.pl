@@ -1,0 +1,20 @@
+# The application in this very process, asked without a network of its own; see ../talk.
+use v5.36;
+
+use Diary;
+use HTTP::Request;
+use Plack::Test;
+
+my $app = Plack::Test->create(Diary->psgi_app);
+my %cookies;
+STDOUT->autoflush;
+while (defined(my $line = <STDIN>)) {
+    my ($what, $name, $text) = split ' ', $line;
+    my ($method, $path) = $what eq 'write' ? ('POST', "/login?name=$text") : ('GET', '/name');
+    my @headers = map { (Cookie => $_) } $cookies{$name} // ();
+    my $reply   = $app->request(HTTP::Request->new($method, "http://localhost$path", \@headers));
+    my $set     = $reply->header('set-cookie');
+    $cookies{$name} = $set =~ s/;.*//sr if defined $set;
+    my $code = $reply->code;
+    say $code == 401 ? 'nothing' : $code != 200 ? "error $code" : $what eq 'write' ? 'ok' : 'value ' . $reply->content;
+}
