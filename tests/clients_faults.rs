@@ -220,7 +220,7 @@ fn at_once(clients: &[Mutex<Client>], deed: impl Fn(&mut Client) -> Result<(), S
 
 fn describe(client: &Mutex<Client>, problem: &str) -> String {
     let client = lock(client);
-    format!("{}: {problem}\n  {}", client.talker.name, client.talker.said_aside().join("\n  "))
+    format!("{}: {problem}\n{}", client.talker.name, client.talker.last_words())
 }
 
 fn lock(client: &Mutex<Client>) -> std::sync::MutexGuard<'_, Client> {

@@ -78,7 +78,7 @@ impl Talker {
             status.is_some()
         });
         let status = status.expect("it has just been set");
-        assert!(status.success(), "{} has ended with {status}:\n{}", self.name, self.said_aside().join("\n"));
+        assert!(status.success(), "{} has ended with {status}:\n{}", self.name, self.last_words());
     }
 
     /// What it wrote to its standard error since the last time.
@@ -86,8 +86,14 @@ impl Talker {
         self.aside.try_iter().collect()
     }
 
+    /// The end of it, for whoever reads of a failure.
+    pub(super) fn last_words(&self) -> String {
+        let said = self.said_aside();
+        said[said.len().saturating_sub(10)..].join("\n")
+    }
+
     fn fail(&self, what: &str) -> ! {
-        panic!("{} {what}; `make test` installs what it needs:\n{}", self.name, self.said_aside().join("\n"))
+        panic!("{} {what}; `make test` installs what it needs:\n{}", self.name, self.last_words())
     }
 }
 
