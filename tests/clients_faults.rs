@@ -209,18 +209,16 @@ fn client(scene: &Scene, number: usize) -> Client {
 
 /// Does something with each client, all at the same time; it must succeed with each.
 fn at_once(clients: &[Mutex<Client>], deed: impl Fn(&mut Client) -> Result<(), String> + Sync) {
+    let done = |client| {
+        let mut client = lock(client);
+        deed(&mut client)
+            .map_err(|problem| format!("{}: {problem}\n{}", client.talker.name, client.talker.last_words()))
+    };
     let problems: Vec<_> = thread::scope(|scope| {
-        let deed = &deed;
-        let each = |client| scope.spawn(move || deed(&mut lock(client)).map_err(|e| describe(client, &e)));
-        let threads: Vec<_> = clients.iter().map(each).collect();
+        let threads: Vec<_> = clients.iter().map(|client| scope.spawn(|| done(client))).collect();
         threads.into_iter().filter_map(|thread| thread.join().expect("a client that goes on").err()).collect()
     });
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-}
-
-fn describe(client: &Mutex<Client>, problem: &str) -> String {
-    let client = lock(client);
-    format!("{}: {problem}\n{}", client.talker.name, client.talker.last_words())
 }
 
 fn lock(client: &Mutex<Client>) -> std::sync::MutexGuard<'_, Client> {
