@@ -152,6 +152,11 @@ impl Relay {
         self.change(|rules| rules.is_trickling = true);
     }
 
+    /// Ends [`Self::trickle`].
+    pub fn flow(&self) {
+        self.change(|rules| rules.is_trickling = false);
+    }
+
     /// From now on requests on the connections there are take their time: they arrive with [`Self::deliver`],
     /// whatever has become of their connection meanwhile.
     pub fn delay(&self) {
