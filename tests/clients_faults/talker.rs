@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::support::wait_until;
 
 /// Longer than any client is patient.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Killed when dropped, and what it started with it.
 pub(super) struct Talker {
