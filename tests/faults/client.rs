@@ -44,6 +44,8 @@ pub(crate) struct Client<'a> {
     wire: Wire,
     random: Rng,
     tokens: Token,
+    /// Its connection may be closed.
+    may_close: bool,
     history: History,
 }
 
@@ -54,7 +56,8 @@ pub(crate) fn key(at: usize) -> String {
 impl<'a> Client<'a> {
     pub(crate) fn new(number: usize, scene: &'a Scene, random: Rng) -> Self {
         let wire = connect(number, scene.port);
-        Self { number, scene, wire, random, tokens: 0, history: History::default() }
+        let may_close = scene.may_close;
+        Self { number, scene, wire, random, tokens: 0, may_close, history: History::default() }
     }
 
     fn now(&self) -> Moment {
@@ -96,7 +99,7 @@ impl<'a> Client<'a> {
                 93..98 => self.get(REGISTERS),
                 _ => self.leave(at),
             }
-            self.think(8000);
+            self.think(4000);
         }
         self.history
     }
@@ -112,7 +115,7 @@ impl<'a> Client<'a> {
         while !self.is_over() {
             let token = self.token();
             self.ask_about(Op::Enqueue(token), &format!("RPUSH queue t={token}"));
-            self.think(12_000);
+            self.think(8000);
         }
         self.history
     }
@@ -131,13 +134,14 @@ impl<'a> Client<'a> {
         while !self.is_over() {
             let token = self.token();
             self.ask_about(Op::Publish(token), &format!("PUBLISH channel t={token}"));
-            self.think(8000);
+            self.think(5000);
         }
         self.history
     }
 
     /// Listens, and comes back whenever it is closed. Once the schedule is over, it wants to hear the last word.
     pub(crate) fn subscribe(mut self) -> History {
+        self.may_close = true;
         loop {
             let mut subscription = Subscription::default();
             self.wire = connect(self.number, self.scene.port);
@@ -318,7 +322,7 @@ impl<'a> Client<'a> {
         let at = self.now();
         match &reply {
             Err(end) => {
-                if !end.starts_with("a close") || !self.scene.may_close {
+                if !end.starts_with("a close") || !self.may_close {
                     self.violated(format!("client {} got no reply, but {end}, at {at:?}", self.number));
                 }
                 self.wire = connect(self.number, self.scene.port);
@@ -343,8 +347,8 @@ impl<'a> Client<'a> {
         };
         let (client, told_at) = (self.number, self.now());
         let settled = match &told {
-            // The server has it and takes its time: nobody can know when it runs.
-            Told::Unknown if told_at - invoked >= REPLY_TIMEOUT => NEVER,
+            // The server has it and takes its time, or cannot be told to forget it: nobody can know when it runs.
+            Told::Unknown if told_at - invoked >= QUEUE_TIMEOUT.min(REPLY_TIMEOUT) => NEVER,
             Told::Closed => NEVER,
             Told::Unknown | Told::Executed(_) | Told::NotExecuted => told_at,
         };

@@ -28,8 +28,11 @@ pub(crate) enum NetworkFault {
     Lag(Duration),
     /// Requests of a connection that is cut arrive all the same, later.
     LateBytes,
-    /// The same with one connection, while others go on.
-    LateBytesOfOne(usize),
+    /// The same with one connection, while others go on; and perhaps no new one gets through before.
+    LateBytesOfOne {
+        one: usize,
+        newcomers: bool,
+    },
 }
 
 /// At the server.
@@ -59,7 +62,7 @@ impl<F> Planned<F> {
     fn new(random: &mut Rng, fault: F) -> Self {
         let most = if random.u8(0..8) == 0 { 1200 } else { 300 };
         let mut within = |most| Duration::from_millis(random.u64(0..most));
-        Self { peace: within(300), fault, length: within(most) }
+        Self { peace: within(200), fault, length: within(most) }
     }
 }
 
@@ -67,8 +70,8 @@ impl Planned<NetworkFault> {
     pub(crate) fn any(random: &mut Rng) -> Self {
         let how = if random.bool() { Cut::Reset } else { Cut::Finish };
         let direction = if random.bool() { Direction::Requests } else { Direction::Replies };
-        let (one, bytes) = (random.usize(0..6), 1 << random.usize(2..14));
-        let fault = match random.u8(0..13) {
+        let (one, newcomers, bytes) = (random.usize(0..12), random.bool(), 1 << random.usize(2..14));
+        let fault = match random.u8(0..16) {
             0 => NetworkFault::Cut(how),
             1..3 => NetworkFault::CutOne(one, how),
             3..6 => NetworkFault::CutAfter(random.usize(0..bytes), direction, how),
@@ -77,19 +80,22 @@ impl Planned<NetworkFault> {
             8 => NetworkFault::NoNewcomers,
             9 => NetworkFault::Trickle,
             10 => NetworkFault::Lag(Duration::from_millis(random.u64(1..20))),
-            11 => NetworkFault::LateBytes,
-            _ => NetworkFault::LateBytesOfOne(one),
+            11 | 12 => NetworkFault::LateBytes,
+            _ => NetworkFault::LateBytesOfOne { one, newcomers },
         };
         Self::new(random, fault)
     }
 
     pub(crate) fn happen(&self, relay: &Relay) {
         thread::sleep(self.peace);
-        // A connection that is there, the oldest being cut already, most likely.
-        let recent = |one: usize| relay.connections().saturating_sub(one + 1);
+        // The oldest are shared by many, the newest are there, most likely.
+        let number = |one: usize| {
+            let connections = relay.connections();
+            if one.is_multiple_of(2) { one / 2 % connections } else { connections.saturating_sub(one / 2 + 1) }
+        };
         match self.fault {
             NetworkFault::Cut(how) => relay.cut(how),
-            NetworkFault::CutOne(one, how) => relay.cut_one(recent(one), how),
+            NetworkFault::CutOne(one, how) => relay.cut_one(number(one), how),
             NetworkFault::CutAfter(bytes, direction, how) => relay.cut_after(bytes, direction, how),
             NetworkFault::Blackhole => relay.stop(),
             NetworkFault::HalfBlackhole(direction) => relay.stop_direction(direction),
@@ -104,10 +110,14 @@ impl Planned<NetworkFault> {
                 thread::sleep(self.length / 8);
                 relay.cut(Cut::Reset);
             }
-            NetworkFault::LateBytesOfOne(one) => {
-                relay.delay_one(recent(one));
+            NetworkFault::LateBytesOfOne { one, newcomers } => {
+                let number = number(one);
+                relay.delay_one(number);
                 thread::sleep(self.length / 8);
-                relay.cut_one(recent(one), Cut::Finish);
+                if !newcomers {
+                    relay.stop_newcomers();
+                }
+                relay.cut_one(number, Cut::Finish);
             }
         }
         thread::sleep(self.length);
@@ -120,11 +130,12 @@ impl Planned<NetworkFault> {
 
 /// Everything passes, and what was late arrives.
 fn heal(relay: &Relay) {
+    relay.deliver();
+    thread::sleep(Duration::from_millis(5));
     relay.forget_plan();
     relay.resume();
     relay.trickle(false);
     relay.lag(Duration::ZERO);
-    relay.deliver();
 }
 
 impl Planned<ServerFault> {

@@ -62,7 +62,9 @@ impl Effect {
     }
 }
 
+/// Shown in full where something is wrong.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "`client` is only shown")]
 struct Operation {
     invoked: Moment,
     /// When it was answered; of an uncertain one, since when it is settled.
@@ -105,7 +107,8 @@ pub(crate) fn judge(entries: &[Entry], key: usize) -> Verdict {
     // Nobody saw it, and nobody asked whether there was anything.
     let asks = |effect| matches!(effect, Effect::Delete { .. } | Effect::Touch { .. } | Effect::Differs(_));
     if !certain.iter().any(|operation| asks(operation.effect)) {
-        let seen: HashSet<_> = certain.iter().filter_map(|operation| sees(operation.effect)).collect();
+        let all = certain.iter().chain(&uncertain);
+        let seen: HashSet<_> = all.filter_map(|operation| sees(operation.effect)).collect();
         uncertain.retain(|operation| match operation.effect {
             Effect::Write(new) => seen.contains(&new),
             _ => true,
@@ -236,6 +239,9 @@ impl Search {
                 continue;
             }
             let Some(next) = effect.on(state).filter(|next| *next != state) else { continue };
+            if !self.is_needed(done, &open, state, next) {
+                continue;
+            }
             done.uncertain[at] = true;
             if self.can_end(done, first, next, fixed, true) {
                 return true;
@@ -243,6 +249,15 @@ impl Search {
             done.uncertain[at] = false;
         }
         false
+    }
+
+    /// Whether an operation that may come now can do so after a change from `state` to `next`, and not before.
+    fn is_needed(&self, done: &Done, open: &[usize], state: State, next: State) -> bool {
+        let is_enabled =
+            |operation: &Operation| self.on(*operation, next).is_some() && self.on(*operation, state).is_none();
+        let mut left = self.uncertain.iter().zip(&done.uncertain).filter(|(_, is_done)| !**is_done);
+        open.iter().any(|at| is_enabled(&self.certain[*at]))
+            || left.any(|(operation, _)| sees(operation.effect) == Some(next))
     }
 
     /// The operations that may come next: asked before any of those left was answered.

@@ -48,7 +48,7 @@ impl Schedule {
     fn new(mode: &'static str, seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let (is_tls, workers) = (random.u8(0..3) == 0, random.usize(1..3));
-        let network = (0..random.usize(1..4)).map(|_| Planned::<NetworkFault>::any(&mut random)).collect();
+        let network = (0..random.usize(2..6)).map(|_| Planned::<NetworkFault>::any(&mut random)).collect();
         let server = (0..random.usize(0..3)).map(|_| Planned::<ServerFault>::any(&mut random, is_tls)).collect();
         Self { seed, mode, is_tls, workers, network, server, random }
     }

@@ -56,6 +56,7 @@ struct Shared {
     changed: watch::Sender<()>,
     connections: AtomicUsize,
     cuts: AtomicUsize,
+    held: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -97,6 +98,7 @@ impl Relay {
             changed: watch::channel(()).0,
             connections: AtomicUsize::default(),
             cuts: AtomicUsize::default(),
+            held: AtomicUsize::default(),
         });
         let thread = thread::spawn({
             let shared = Arc::clone(&shared);
@@ -191,6 +193,11 @@ impl Relay {
     /// As [`Self::delay`], for one connection.
     pub fn delay_one(&self, number: usize) {
         self.change(|rules| rules.slow = number..number + 1);
+    }
+
+    /// Bytes that were delayed so far.
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::Relaxed)
     }
 
     pub fn deliver(&self) {
@@ -333,7 +340,10 @@ impl Connection {
                     }
                     let (bytes, cut) = self.shared.admit(Direction::Requests, &requests[..len]);
                     match is_slow {
-                        true => self.delayed.extend_from_slice(bytes),
+                        true => {
+                            self.delayed.extend_from_slice(bytes);
+                            self.shared.held.fetch_add(bytes.len(), Ordering::Relaxed);
+                        }
                         false => {
                             let _ = server.write_all(bytes).await;
                         }
