@@ -52,12 +52,12 @@ const AT_ONCE: usize = 3;
 
 #[test]
 fn conservative_tells_the_truth_whatever_happens() {
-    run_all("conservative", 48);
+    run_all("conservative", 72);
 }
 
 #[test]
 fn off_tells_the_truth_whatever_happens() {
-    run_all("off", 16);
+    run_all("off", 24);
 }
 
 /// Runs so many schedules in a mode, or those that are asked for.
