@@ -297,11 +297,17 @@ impl Search {
         let (count, open, state) = &self.furthest;
         let next: Vec<_> = open.iter().map(|at| self.certain[*at]).collect();
         let horizon = next.iter().map(|operation| operation.ended).min().unwrap_or(NEVER);
-        let before: Vec<_> = self.certain[..open.first().copied().unwrap_or(0)].iter().rev().take(6).collect();
-        let uncertain: Vec<_> = self.uncertain.iter().filter(|operation| operation.invoked <= horizon).collect();
+        let before = self.certain[..open.first().copied().unwrap_or(0)].iter().rev().take(6);
+        let uncertain = self.uncertain.iter().filter(|operation| operation.invoked <= horizon);
         format!(
-            "no order goes beyond {count} operations, with {state:?} held; before: {before:#?}\nnext could be: {next:#?}\n\
-             perhaps run: {uncertain:#?}"
+            "no order goes beyond {count} operations, with {state:?} held; before:{}\nnext could be:{}\nperhaps run:{}",
+            lines(before),
+            lines(&next),
+            lines(uncertain),
         )
     }
+}
+
+fn lines<'a>(operations: impl IntoIterator<Item = &'a Operation>) -> String {
+    operations.into_iter().map(|operation| format!("\n  {operation:?}")).collect()
 }
