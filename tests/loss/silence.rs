@@ -143,7 +143,7 @@ fn a_line_of_single_bytes_is_understood() {
     let tls = (RedisServer::with().tls(&certificates).start(), vec!["upstream.tls.enabled = true", &ca]);
     for (server, lines) in [plain, tls] {
         let relay = Relay::to(&server.address());
-        relay.trickle();
+        relay.trickle(true);
         let proxy = proxy(&relay.address(), &lines);
         for mut client in [Wire::connect(proxy.port()), Wire::connect_resp3(proxy.port())] {
             let value = "0123456789".repeat(1000);

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use certificates::{Certificates, Identity};
 pub use proxy::Proxy;
-pub use redis_server::{RedisOptions, RedisServer};
+pub use redis_server::{Operator, RedisOptions, RedisServer};
 pub use relay::{Cut, Direction, Relay};
 pub use server_program::ServerProgram;
 pub use wire::{Wire, frame_len, request, shown, words};

@@ -1,9 +1,10 @@
 //! A real `redis-server`, which tests stop, kill, pause and start again.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -246,8 +247,26 @@ impl RedisServer {
         lines.join("\n") + "\n"
     }
 
+    /// Whoever is connected already, and stays so when nobody else is let in.
+    pub fn operator(&self) -> Operator {
+        let mut cli = self.cli_command();
+        let process = cli.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut process = process.expect("redis-cli is missing; `make test` installs it");
+        let replies = BufReader::new(process.stdout.take().expect("a pipe was asked for"));
+        let mut operator = Operator { process, replies };
+        assert_eq!(operator.ask("PING"), "PONG");
+        operator
+    }
+
     /// `None` while the server cannot be reached.
     fn try_cli(&self, command: &[&str]) -> Option<String> {
+        let output = self.cli_command().args(command).output();
+        let output = output.expect("redis-cli is missing; `make test` installs it");
+        let reply = String::from_utf8_lossy(&output.stdout);
+        output.status.success().then(|| reply.trim_end().to_owned())
+    }
+
+    fn cli_command(&self) -> Command {
         let mut cli = Command::new("redis-cli");
         match self.options.is_unix {
             true => cli.arg("-s").arg(self.unix_socket()),
@@ -264,10 +283,30 @@ impl RedisServer {
         if let Some(password) = &self.options.password {
             cli.env("REDISCLI_AUTH", password);
         }
-        let output = cli.args(command).output();
-        let output = output.expect("redis-cli is missing; `make test` installs it");
-        let reply = String::from_utf8_lossy(&output.stdout);
-        output.status.success().then(|| reply.trim_end().to_owned())
+        cli
+    }
+}
+
+/// A connection of its own to the server.
+pub struct Operator {
+    process: Child,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Operator {
+    /// One command that is answered with one line.
+    pub fn ask(&mut self, line: &str) -> String {
+        let requests = self.process.stdin.as_mut().expect("a pipe was asked for");
+        writeln!(requests, "{line}").expect("redis-cli reads");
+        let mut reply = String::new();
+        self.replies.read_line(&mut reply).expect("redis-cli answers");
+        reply.trim_end().to_owned()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        end(&mut self.process);
     }
 }
 

@@ -4,21 +4,25 @@
 //! Proxy ──▶ Relay ──▶ RedisServer
 //!            ├ cut_after   after so many bytes in one direction
 //!            ├ cut_on      whenever certain bytes pass
-//!            ├ cut         now
-//!            ├ stop        nothing passes, nothing is refused: a blackhole
+//!            ├ cut         now, all connections or one
+//!            ├ stop        nothing passes, nothing is refused: a blackhole, also in one direction, or for newcomers
 //!            ├ trickle     a byte at a time
+//!            ├ lag         everything takes its time
 //!            └ delay       requests are on their way for a while, even when their sender is cut off
 //! ```
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// Bytes that pass at a time.
 const BUFFER: usize = 16 << 10;
@@ -52,6 +56,7 @@ struct Shared {
     changed: watch::Sender<()>,
     connections: AtomicUsize,
     cuts: AtomicUsize,
+    held: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -59,14 +64,20 @@ struct Rules {
     planned: Option<Planned>,
     /// What cuts every connection it is sent on.
     poison: Option<Vec<u8>>,
-    is_stopped: bool,
+    stopped: Vec<Direction>,
+    /// Nothing passes on connections from this number on.
+    newcomers: Option<usize>,
     is_trickling: bool,
-    /// Connections with a lower number are slow.
-    slow_below: usize,
+    /// What each read waits for.
+    lag: Duration,
+    /// Numbers of the connections that are slow.
+    slow: Range<usize>,
     is_over: bool,
     /// How often, and at last how, everything was cut.
     cuts: usize,
     how: Option<Cut>,
+    /// One connection that is cut, by its number.
+    cut_one: Option<(usize, Cut)>,
 }
 
 struct Planned {
@@ -87,6 +98,7 @@ impl Relay {
             changed: watch::channel(()).0,
             connections: AtomicUsize::default(),
             cuts: AtomicUsize::default(),
+            held: AtomicUsize::default(),
         });
         let thread = thread::spawn({
             let shared = Arc::clone(&shared);
@@ -137,19 +149,39 @@ impl Relay {
         });
     }
 
+    /// Cuts one connection; the first is number 0.
+    pub fn cut_one(&self, number: usize, how: Cut) {
+        self.change(|rules| rules.cut_one = Some((number, how)));
+    }
+
     /// From now on nothing passes. Connections are still accepted, as a dead host's router may do.
     pub fn stop(&self) {
-        self.change(|rules| rules.is_stopped = true);
+        self.change(|rules| rules.stopped = vec![Direction::Requests, Direction::Replies]);
     }
 
-    /// Ends [`Self::stop`]. What was on its way arrives.
+    /// As [`Self::stop`], but the other direction goes on.
+    pub fn stop_direction(&self, direction: Direction) {
+        self.change(|rules| rules.stopped = vec![direction]);
+    }
+
+    /// As [`Self::stop`], for the connections still to come.
+    pub fn stop_newcomers(&self) {
+        self.change(|rules| rules.newcomers = Some(self.connections()));
+    }
+
+    /// Ends [`Self::stop`] and its kin. What was on its way arrives.
     pub fn resume(&self) {
-        self.change(|rules| rules.is_stopped = false);
+        self.change(|rules| (rules.stopped, rules.newcomers) = (Vec::new(), None));
     }
 
-    /// From now on each byte comes alone, in both directions.
-    pub fn trickle(&self) {
-        self.change(|rules| rules.is_trickling = true);
+    /// Whether from now on each byte comes alone, in both directions.
+    pub fn trickle(&self, does: bool) {
+        self.change(|rules| rules.is_trickling = does);
+    }
+
+    /// From now on whatever is read is passed on so much later.
+    pub fn lag(&self, lag: Duration) {
+        self.change(|rules| rules.lag = lag);
     }
 
     /// Ends [`Self::trickle`].
@@ -160,11 +192,21 @@ impl Relay {
     /// From now on requests on the connections there are take their time: they arrive with [`Self::deliver`],
     /// whatever has become of their connection meanwhile.
     pub fn delay(&self) {
-        self.change(|rules| rules.slow_below = self.connections());
+        self.change(|rules| rules.slow = 0..self.connections());
+    }
+
+    /// As [`Self::delay`], for one connection.
+    pub fn delay_one(&self, number: usize) {
+        self.change(|rules| rules.slow = number..number + 1);
+    }
+
+    /// Bytes that were delayed so far.
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::Relaxed)
     }
 
     pub fn deliver(&self) {
-        self.change(|rules| rules.slow_below = 0);
+        self.change(|rules| rules.slow = 0..0);
     }
 
     fn change(&self, change: impl FnOnce(&mut Rules)) {
@@ -263,7 +305,7 @@ impl Connection {
     }
 
     fn is_slow(&self) -> bool {
-        self.number < self.shared.rules().slow_below
+        self.shared.rules().slow.contains(&self.number)
     }
 
     /// Moves bytes until the connection ends, or is cut.
@@ -272,12 +314,20 @@ impl Connection {
         let mut is_asking = true;
         loop {
             let is_slow = self.is_slow();
-            let (flows, most) = {
+            let (asks, answers, most, lag) = {
                 let rules = self.shared.rules();
                 if rules.cuts != self.cuts_before {
                     return rules.how;
                 }
-                (!rules.is_stopped, if rules.is_trickling { 1 } else { BUFFER })
+                if let Some((number, how)) = rules.cut_one
+                    && number == self.number
+                {
+                    return Some(how);
+                }
+                let is_newcomer = rules.newcomers.is_some_and(|first| self.number >= first);
+                let flows = |direction| !is_newcomer && !rules.stopped.contains(&direction);
+                let most = if rules.is_trickling { 1 } else { BUFFER };
+                (flows(Direction::Requests), flows(Direction::Replies), most, rules.lag)
             };
             if !is_slow && !self.delayed.is_empty() {
                 server.write_all(&std::mem::take(&mut self.delayed)).await.ok()?;
@@ -286,15 +336,19 @@ impl Connection {
             tokio::select! {
                 biased;
                 _ = self.changed.changed() => {}
-                read = proxy.read(&mut requests[..most]), if flows && is_asking => {
+                read = proxy.read(&mut requests[..most]), if asks && is_asking => {
                     let len = read.ok()?;
+                    wait(lag).await;
                     is_asking = len > 0;
                     if !is_asking {
                         let _ = server.shutdown().await;
                     }
                     let (bytes, cut) = self.shared.admit(Direction::Requests, &requests[..len]);
                     match is_slow {
-                        true => self.delayed.extend_from_slice(bytes),
+                        true => {
+                            self.delayed.extend_from_slice(bytes);
+                            self.shared.held.fetch_add(bytes.len(), Ordering::Relaxed);
+                        }
                         false => {
                             let _ = server.write_all(bytes).await;
                         }
@@ -303,7 +357,8 @@ impl Connection {
                         return cut;
                     }
                 }
-                read = server.read(&mut replies[..most]), if flows => {
+                read = server.read(&mut replies[..most]), if answers => {
+                    wait(lag).await;
                     let len = match read {
                         Ok(0) => return None,
                         Ok(len) => len,
@@ -320,5 +375,11 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+async fn wait(lag: Duration) {
+    if !lag.is_zero() {
+        sleep(lag).await;
     }
 }

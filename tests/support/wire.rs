@@ -55,6 +55,12 @@ impl Wire {
         self.send(&bytes);
     }
 
+    /// As [`Self::say`], to somebody who may have closed the connection: the next frame says so.
+    pub fn say_or_fail(&mut self, lines: &[&str]) {
+        let bytes: Vec<u8> = lines.iter().flat_map(|line| request(&words(line))).collect();
+        let _ = self.try_send(&bytes);
+    }
+
     /// Sends one request and returns its reply as [`shown`] shows it.
     pub fn ask(&mut self, line: &str) -> String {
         self.say(&[line]);
