@@ -156,7 +156,7 @@ impl Scene {
     }
 
     fn single_bytes(&self) {
-        self.relay.trickle();
+        self.relay.trickle(true);
         thread::sleep(Duration::from_secs(2));
         // New connections, too.
         self.lose_connections(|relay| relay.cut(Cut::Finish));
