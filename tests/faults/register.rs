@@ -153,7 +153,9 @@ fn outcome(op: Op, reply: &Reply, key: usize) -> Option<Effect> {
             Reply::Null => return None,
             _ => Effect::CompareAndSet(old, new),
         },
-        Op::Delete(at) if at == key => Effect::Delete { existed: *reply == Reply::Integer(1) },
+        Op::Delete(at) if at == key && *reply == Reply::Integer(1) => Effect::Delete { existed: true },
+        // A lost `DEL` is looked for: that there is nothing, it says, and not whether there was.
+        Op::Delete(at) if at == key => Effect::Write(None),
         Op::Touch(at) if at == key => Effect::Touch { existed: *reply == Reply::Integer(1) },
         _ => return None,
     })
