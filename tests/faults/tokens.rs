@@ -182,10 +182,11 @@ fn queued(entries: &[Entry], left: &[Token]) -> Vec<String> {
     let dequeues: Vec<_> = entries.iter().filter(|entry| entry.op == Op::Dequeue).collect();
     for entry in &dequeues {
         // A list of the queue's name and the element.
-        let Some(Reply::List(elements)) = entry.reply() else { continue };
-        let token = number(&elements[1]);
+        let Some(token) = entry.reply().and_then(dequeued) else { continue };
         if !gone.insert(token) {
-            found.push(format!("queue: {token} was given twice, at last by {entry:?}"));
+            let got = |other: &&&Entry| other.reply().is_some_and(|reply| dequeued(reply) == Some(token));
+            let all: Vec<_> = dequeues.iter().filter(got).collect();
+            found.push(format!("queue: {:?} was given twice: {all:?}", enqueued.get(&token)));
         }
         if enqueued.get(&token).is_none_or(|sent| sent.told == Told::NotExecuted || entry.told_at < sent.invoked) {
             found.push(format!("queue: {entry:?} got {:?}", enqueued.get(&token)));
@@ -209,6 +210,11 @@ fn queued(entries: &[Entry], left: &[Token]) -> Vec<String> {
         found.push(format!("queue: {} are lost, and only {unsure} may have got one: {lost:?}", lost.len()));
     }
     found
+}
+
+/// The element in a list of the queue's name and itself.
+fn dequeued(reply: &Reply) -> Option<Token> {
+    if let Reply::List(elements) = reply { Some(number(&elements[1])) } else { None }
 }
 
 /// A subscriber hears everything published while it was subscribed, in order, up to its close.
