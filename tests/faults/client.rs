@@ -36,6 +36,9 @@ pub(crate) struct Scene {
     pub(crate) is_over: AtomicBool,
     /// `reconnect = "off"`: any connection may be closed.
     pub(crate) may_close: bool,
+    /// Nobody waits on the server: one that loads its data in place gives those who wait what it has loaded so far, and
+    /// they had taken before.
+    pub(crate) never_blocks: bool,
 }
 
 pub(crate) struct Client<'a> {
@@ -123,7 +126,10 @@ impl<'a> Client<'a> {
     /// Takes tokens from the queue.
     pub(crate) fn dequeue(mut self) -> History {
         while !self.is_over() {
-            self.ask_about(Op::Dequeue, "BLPOP queue 0.1");
+            match self.scene.never_blocks {
+                true => self.ask_about(Op::Dequeue, "LMPOP 1 queue LEFT"),
+                false => self.ask_about(Op::Dequeue, "BLPOP queue 0.1"),
+            }
             self.think(4000);
         }
         self.history

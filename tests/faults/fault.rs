@@ -154,6 +154,11 @@ impl Planned<ServerFault> {
         Self::new(random, fault)
     }
 
+    /// Whether the server reads its data while it has clients.
+    pub(crate) fn loads(&self) -> bool {
+        matches!(self.fault, ServerFault::Load)
+    }
+
     pub(crate) fn happen(&self, server: &mut RedisServer, proxy: &Proxy) {
         thread::sleep(self.peace);
         let millis = self.length.as_millis().to_string();

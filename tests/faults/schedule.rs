@@ -60,8 +60,13 @@ pub(crate) fn run(mode: &'static str, seed: u64, certificates: &Certificates) ->
     let mut server = start_server(&schedule, certificates);
     let relay = Relay::to(&server.address());
     let proxy = start_proxy(&schedule, &relay, certificates);
-    let scene =
-        Scene { port: proxy.port(), began: Instant::now(), is_over: AtomicBool::new(false), may_close: mode == "off" };
+    let scene = Scene {
+        port: proxy.port(),
+        began: Instant::now(),
+        is_over: AtomicBool::new(false),
+        may_close: mode == "off",
+        never_blocks: schedule.server.iter().any(Planned::loads),
+    };
     let mut history = play(&mut schedule, &scene, &mut server, &relay, &proxy);
     // Twice: what is late, comes in between.
     for _ in 0..2 {

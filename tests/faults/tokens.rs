@@ -74,10 +74,16 @@ fn grown(name: &str, list: &[Token], pushed: &HashMap<Token, &Entry>) -> Vec<Str
             (Some(_), _) => {}
         }
     }
-    // Nothing stands behind a push that was sent when it was over; what is of unknown outcome may stand behind others
-    // of that kind.
+    found.extend(ghosts(name, list.iter().filter_map(|token| pushed.get(token).copied())));
+    found
+}
+
+/// What ran in an order in which it cannot have run: nothing stands behind what was sent when it was over. What is of
+/// unknown outcome may stand behind others of that kind.
+fn ghosts<'a>(name: &str, order: impl Iterator<Item = &'a Entry>) -> Vec<String> {
+    let mut found = Vec::new();
     let (mut latest_sure, mut latest): (Option<&Entry>, Option<&Entry>) = (None, None);
-    for entry in list.iter().filter_map(|token| pushed.get(token)) {
+    for entry in order {
         let is_sure = entry.reply().is_some();
         if let Some(before) = if is_sure { latest } else { latest_sure }
             && entry.settled < before.invoked
@@ -182,10 +188,11 @@ fn queued(entries: &[Entry], left: &[Token]) -> Vec<String> {
     let dequeues: Vec<_> = entries.iter().filter(|entry| entry.op == Op::Dequeue).collect();
     for entry in &dequeues {
         // A list of the queue's name and the element.
-        let Some(Reply::List(elements)) = entry.reply() else { continue };
-        let token = number(&elements[1]);
+        let Some(token) = entry.reply().and_then(dequeued) else { continue };
         if !gone.insert(token) {
-            found.push(format!("queue: {token} was given twice, at last by {entry:?}"));
+            let got = |other: &&&Entry| other.reply().is_some_and(|reply| dequeued(reply) == Some(token));
+            let all: Vec<_> = dequeues.iter().filter(got).collect();
+            found.push(format!("queue: {:?} was given twice: {all:?}", enqueued.get(&token)));
         }
         if enqueued.get(&token).is_none_or(|sent| sent.told == Told::NotExecuted || entry.told_at < sent.invoked) {
             found.push(format!("queue: {entry:?} got {:?}", enqueued.get(&token)));
@@ -211,6 +218,11 @@ fn queued(entries: &[Entry], left: &[Token]) -> Vec<String> {
     found
 }
 
+/// The element in a list of the queue's name and itself.
+fn dequeued(reply: &Reply) -> Option<Token> {
+    if let Reply::List(elements) = reply { Some(number(&elements[1])) } else { None }
+}
+
 /// A subscriber hears everything published while it was subscribed, in order, up to its close.
 fn published(history: &History) -> Vec<String> {
     let sent = of(&history.entries, |op| if let Op::Publish(token) = op { Some(token) } else { None });
@@ -225,10 +237,10 @@ fn published(history: &History) -> Vec<String> {
                 None | Some(Entry { told: Told::NotExecuted, .. }) => {
                     found.push(format!("channel: {token} was heard: {:?}", sent.get(token)));
                 }
-                Some(entry) if entry.settled < last => found.push(format!("channel: out of order: {entry:?}")),
                 Some(entry) => last = last.max(entry.invoked),
             }
         }
+        found.extend(ghosts("channel", heard.iter().filter_map(|token| sent.get(token).copied())));
         let is_double = heard.iter().collect::<HashSet<_>>().len() < heard.len();
         if is_double {
             found.push(format!("channel: heard twice: {heard:?}"));
