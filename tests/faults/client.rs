@@ -356,6 +356,8 @@ impl<'a> Client<'a> {
             // The server has it and takes its time, or cannot be told to forget it: nobody can know when it runs.
             Told::Unknown if told_at - invoked >= QUEUE_TIMEOUT.min(REPLY_TIMEOUT) => NEVER,
             Told::Closed => NEVER,
+            // As without a proxy: its client is told at once, and closed.
+            Told::Unknown if self.scene.may_close => NEVER,
             Told::Unknown | Told::Executed(_) | Told::NotExecuted => told_at,
         };
         self.history.entries.push(Entry { client, op, invoked, told_at, told, settled });
