@@ -205,7 +205,7 @@ impl InFlight {
             if outbox.is_closed() && ticket.about.effect == Effect::Read {
                 continue;
             }
-            if index == 0 && was_answering {
+            if index == 0 && was_answering && matches!(audience, Audience::Client(_)) {
                 outbox.break_off();
                 continue;
             }
@@ -339,7 +339,9 @@ impl InFlight {
     /// When the next request will have waited for `timeout`, or the oldest given-up one for `stall` longer.
     pub(super) fn next_expiry(&self, timeout: Duration, stall: Duration) -> Option<Instant> {
         let ends = |ticket: &Ticket| self.waits_since(ticket) + timeout;
-        let oldest = self.tickets.front().filter(|_| self.given_up > 0).map(|ticket| ends(ticket) + stall);
+        // The first that has not wholly left may be stuck as well.
+        let is_overdue = self.given_up > 0 || !self.is_sent(0);
+        let oldest = self.tickets.front().filter(|_| is_overdue).map(|ticket| ends(ticket) + stall);
         let next = self.tickets.get(self.given_up).filter(|_| self.is_sent(self.given_up)).map(ends);
         oldest.into_iter().chain(next).min()
     }

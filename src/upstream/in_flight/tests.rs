@@ -244,3 +244,14 @@ fn a_lost_write_that_cannot_be_looked_for_stays_unknown() {
     let endings = bench.queue.expire_unsent(SECOND, bench.now + SECOND, NOT_EXECUTED);
     assert_eq!((bench.heard(), endings), (unknown(), Endings { unknown: 1, ..Endings::default() }));
 }
+
+/// What does not leave is not waited for without end either.
+#[test]
+fn a_request_that_does_not_leave_ends_its_connection() {
+    let mut bench = Bench::new();
+    bench.ask(b"GET a", Effect::Read);
+    bench.queue.wrote(3);
+    assert_eq!(bench.queue.expire_sent(SECOND, bench.now + SECOND), Endings::default(), "it was not sent");
+    assert_eq!(bench.queue.next_expiry(SECOND, SECOND), Some(bench.now + 2 * SECOND));
+    assert_eq!(bench.queue.silence(bench.now + 2 * SECOND), Some(2 * SECOND));
+}
