@@ -8,6 +8,7 @@ use cloakroom::Prepared;
 use cloakroom::config::{Flags, Format, Level, Log, load};
 use cloakroom::embedded::Embedded;
 use cloakroom::supervisor;
+#[cfg(feature = "jemalloc")]
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::unbounded_channel;
@@ -18,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
 /// Three hundred MB of replies nobody read must not stay after those who asked for them have gone (G7).
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

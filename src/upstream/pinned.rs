@@ -32,8 +32,8 @@ use crate::socket::Stream;
 /// Clean connections a worker keeps.
 const KEEP_IDLE: usize = 8;
 
-/// Between attempts to sever a connection of a server that is away for long.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Between attempts to sever a connection.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// The longest a check-in may take before the connection is closed instead.
 const CHECK_IN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -263,16 +263,19 @@ impl Pool {
         let Pinned { kind, trace, permit, .. } = lost;
         self.server.condemn(trace.clone());
         spawn_local(async move {
-            let first = pool.open(kind, permit, Instant::now() + pool.queue_timeout).await;
-            then();
-            let mut last = first;
+            let deadline = Instant::now() + pool.queue_timeout;
+            let (mut then, mut permit) = (Some(then), permit);
             loop {
-                match last {
+                let opened = pool.open(kind, permit.take(), Instant::now() + pool.queue_timeout).await;
+                let is_severed = opened.is_ok() || !pool.server.is_condemned(&trace);
+                if let Some(then) = then.take_if(|_| is_severed || Instant::now() >= deadline) {
+                    then();
+                }
+                match opened {
                     Ok(pinned) => return pool.keep(pinned),
-                    Err(_) if !pool.server.is_condemned(&trace) => return,
+                    Err(_) if is_severed => return,
                     Err(_) => sleep(TRY_AGAIN).await,
                 }
-                last = pool.open(kind, None, Instant::now() + pool.queue_timeout).await;
             }
         });
     }
