@@ -115,7 +115,7 @@ impl Script {
             while let Some((args, len)) = parse_request(&input) {
                 is_ready &= args[0] != b"RESET";
                 match self.answer(is_ready, &mut is_touched) {
-                    Answer::Polite => stream.write_all(&polite(is_ready, &args)).await?,
+                    Answer::Polite => stream.write_all(&polite(&args)).await?,
                     Answer::Piece { bytes, sip } => {
                         for sip in bytes.chunks(if sip == 0 { bytes.len().max(1) } else { sip.max(bytes.len() / 64) }) {
                             stream.write_all(sip).await?;
@@ -127,7 +127,7 @@ impl Script {
                         return Ok(());
                     }
                 }
-                is_ready |= args[0] == b"PING";
+                is_ready |= args[0] == b"ECHO";
                 input.drain(..len);
             }
         }
@@ -154,7 +154,7 @@ impl Script {
 }
 
 /// What a proper server answers, for as much as is to be known of it.
-fn polite(is_ready: bool, args: &[&[u8]]) -> Vec<u8> {
+fn polite(args: &[&[u8]]) -> Vec<u8> {
     let first = args.get(1).copied().unwrap_or_default();
     match args[0] {
         b"HELLO" => {
@@ -167,8 +167,8 @@ fn polite(is_ready: bool, args: &[&[u8]]) -> Vec<u8> {
         b"CLIENT" => b":1\r\n".to_vec(),
         b"SELECT" => b"+OK\r\n".to_vec(),
         b"RESET" => b"+RESET\r\n".to_vec(),
-        b"PING" if !is_ready => bulk(first),
-        b"GET" => bulk(first),
+        b"PING" => b"+PONG\r\n".to_vec(),
+        b"ECHO" | b"GET" => bulk(first),
         _ => [b"-ERR ", first, b"\r\n"].concat(),
     }
 }

@@ -25,8 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(decoded.is_none(), "too deep to be decoded");
     }
     let Some(decoded) = decoded else { return };
-    if let Some(word) = word {
-        assert_eq!(elements(&decoded).and_then(|elements| text(&elements[0])), Some(word));
+    if let (Some(word), Some(elements)) = (word, elements(&decoded)) {
+        assert_eq!(text(&elements[0]), Some(word));
     }
     for element in elements(&decoded).unwrap_or(&[]).iter().chain([&decoded]) {
         let _ = (text(element), error(element), integer(element), field(element, "id"));
