@@ -186,7 +186,7 @@ impl Client {
         Outcome::Done
     }
 
-    pub(super) fn forward(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
+    fn forward(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
         let dispatch = &self.worker.dispatch;
         match dispatch.forward(command, self.protocol, self.db, &mut self.track, &self.outbox, now) {
             Forwarded::Sent => Outcome::Done,

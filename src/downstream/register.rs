@@ -132,9 +132,9 @@ impl Register {
         self.entries.remove(&id);
     }
 
-    /// The client of that number.
-    pub(super) fn find(&self, id: u64) -> Option<Arc<Entry>> {
-        self.entries.get(&id).map(|entry| Arc::clone(&entry))
+    /// The client of that number, as clients write it.
+    pub(super) fn find(&self, id: i64) -> Option<Arc<Entry>> {
+        self.entries.get(&u64::try_from(id).ok()?).map(|entry| Arc::clone(&entry))
     }
 
     /// Every client, oldest first.

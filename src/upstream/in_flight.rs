@@ -78,14 +78,7 @@ impl fmt::Debug for InFlight {
 impl InFlight {
     pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, about: About, now: Instant) {
         self.bytes.extend_from_slice(request);
-        self.tickets.push_back(Ticket {
-            audience: Some(Audience::Client(recipient)),
-            len: request.len(),
-            about,
-            unsent_since: now,
-            since: now,
-            tries: 0,
-        });
+        self.tickets.push_back(Ticket::new(Audience::Client(recipient), request.len(), about, now));
     }
 
     /// Bytes held, waiting or sent.
@@ -256,9 +249,7 @@ impl InFlight {
         let about = About { effect: Effect::Read, shape: Shape::Any };
         for request in requests {
             self.bytes.extend_from_slice(request);
-            let audience = Some(Audience::Look(Rc::clone(&look)));
-            let ticket = Ticket { audience, len: request.len(), about, unsent_since: now, since: now, tries: 0 };
-            self.tickets.push_back(ticket);
+            self.tickets.push_back(Ticket::new(Audience::Look(Rc::clone(&look)), request.len(), about, now));
         }
     }
 

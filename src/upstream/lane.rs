@@ -207,10 +207,10 @@ impl Lane {
                     // As it would answer the requests themselves.
                     Err(ConnectError::Busy(text) | ConnectError::Database(text)) => {
                         self.give_up_unsent(Duration::ZERO, &text);
-                        sleep(backoff.next(fastrand::f64())).await;
                     }
-                    Err(_) => sleep(backoff.next(fastrand::f64())).await,
+                    Err(_) => {}
                 }
+                sleep(backoff.next(fastrand::f64())).await;
             }
         };
         tokio::select! {

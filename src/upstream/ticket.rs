@@ -104,6 +104,11 @@ impl Look {
 }
 
 impl Ticket {
+    /// A request of `len` bytes that has just been queued.
+    pub(super) fn new(audience: Audience, len: usize, about: About, now: Instant) -> Self {
+        Self { audience: Some(audience), len, about, unsent_since: now, since: now, tries: 0 }
+    }
+
     /// Answers whoever waits for it with an error: `text`, or that nobody knows, where it only looked for a write.
     pub(super) fn fail(self, text: &str) -> Endings {
         let (recipient, text) = match self.audience {

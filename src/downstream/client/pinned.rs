@@ -51,7 +51,7 @@ impl Client {
     pub(in crate::downstream) fn track(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
         let reason = Some(PinReason::Tracking);
         let Some((index, id)) = redirection(command) else { return self.through(command, reason, now) };
-        let target = u64::try_from(id).ok().and_then(|id| self.worker.shared.register.find(id));
+        let target = self.worker.shared.register.find(id);
         // It may be the client itself, whose connection is not shown yet.
         self.show_view();
         let Some(connection) = target.and_then(|entry| entry.name_connection()) else {

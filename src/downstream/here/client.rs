@@ -52,41 +52,40 @@ pub(super) fn answer(client: &mut Client, command: &Command<'_>) -> Outcome {
         client.error(wrong_arity(&format!("client|{subcommand}")));
         return Outcome::Done;
     }
-    match (subcommand.as_slice(), request.len()) {
-        (b"id", 2) => {
+    match subcommand.as_slice() {
+        b"id" => {
             let id = i64::try_from(client.entry.id).unwrap_or(i64::MAX);
             client.say(|out, _| encode::integer(out, id));
         }
-        (b"getname", 2) => {
+        b"getname" => {
             let name = client.entry.about().name.clone();
             client.say(|out, protocol| match name.as_slice() {
                 [] => encode::null(out, protocol),
                 name => encode::bulk(out, name),
             });
         }
-        (b"setname", 3) => set_name(client, request),
-        (b"setinfo", 4) => set_info(client, request),
-        (b"info", 2) => {
+        b"setname" => set_name(client, request),
+        b"setinfo" => set_info(client, request),
+        b"info" => {
             let mut line = Vec::new();
             client.worker.shared.register.line(&client.entry, &mut line);
             client.say(|out, protocol| encode::verbatim(out, protocol, &line));
         }
-        (b"list", _) => list(client, request),
-        (b"kill", 3..) => return kill(client, request),
-        (b"no-evict" | b"no-touch", 3) => match request.is(2, "on") || request.is(2, "off") {
+        b"list" => list(client, request),
+        b"kill" => return kill(client, request),
+        b"no-evict" | b"no-touch" => match request.is(2, "on") || request.is(2, "off") {
             // Ours are not the server's connections: nothing is to be evicted here.
             true => client.say(|out, _| encode::simple(out, "OK")),
             false => client.error(SYNTAX),
         },
-        (b"reply", 3) => reply(client, request),
-        (b"unblock", 3..=4) => return unblock(client, request),
-        (b"unblock", 5..) => client.error(quoting(
+        b"reply" => reply(client, request),
+        b"unblock" if request.len() <= 4 => return unblock(client, request),
+        b"unblock" => client.error(quoting(
             "ERR unknown subcommand or wrong number of arguments for '",
             request.arg(1).unwrap_or_default(),
             "'. Try CLIENT HELP.",
         )),
-        // What is not known here goes to the server, in whose words it is refused.
-        _ => client.error(SYNTAX),
+        _ => unreachable!("what is not in the list of subcommands does not fit"),
     }
     Outcome::Done
 }
@@ -128,10 +127,7 @@ fn list(client: &mut Client, request: &Request<'_>) {
     } else if request.is(2, "id") && request.len() > 3 {
         let ids: Option<Vec<i64>> = request.args_from(3).map(decimal).collect();
         match ids {
-            Some(ids) => {
-                let ids = ids.into_iter().filter_map(|id| u64::try_from(id).ok());
-                ids.filter_map(|id| client.worker.shared.register.find(id)).collect()
-            }
+            Some(ids) => ids.into_iter().filter_map(|id| client.worker.shared.register.find(id)).collect(),
             None => return client.error("ERR Invalid client ID"),
         }
     } else {
@@ -219,7 +215,7 @@ fn unblock(client: &mut Client, request: &Request<'_>) -> Outcome {
         client.error("ERR value is not an integer or out of range");
         return Outcome::Done;
     };
-    let blocked = u64::try_from(id).ok().and_then(|id| client.worker.shared.register.find(id));
+    let blocked = client.worker.shared.register.find(id);
     let Some(connection) = blocked.and_then(|entry| entry.name_connection()) else {
         client.say(|out, _| encode::integer(out, 0));
         return Outcome::Done;
