@@ -55,7 +55,7 @@ use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, User
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
 use crate::supervisor::Inherited;
 use crate::upstream::tls::Tls;
-use crate::upstream::{Access, Dial, LaneLimits, Password, Server};
+use crate::upstream::{Access, Dial, LaneLimits, Network, Password, Server};
 
 /// A configuration whose files have been read: what can only fail by the network's or the system's doing.
 #[derive(Debug)]
@@ -93,7 +93,12 @@ impl Prepared {
         let listen_tls = TlsListener::new(&listen.tls)
             .map_err(|error| loaded.error(&format!("listen.tls.{}", error.key), error.problem))?;
         let access = Access {
-            dial: Dial { address: upstream.server.clone(), tls, timeout: upstream.connect_timeout },
+            dial: Dial {
+                address: upstream.server.clone(),
+                tls,
+                timeout: upstream.connect_timeout,
+                network: Network::System,
+            },
             username: upstream.username.clone(),
             password,
             name: upstream.name.clone(),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -19,6 +19,8 @@ use tokio_rustls::TlsStream;
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Of a simulated network: what time it is there is up to the simulation.
+    Memory(DuplexStream),
 }
 
 /// A socket, with TLS on it or not.
@@ -125,6 +127,8 @@ impl Socket {
         let ready = match self {
             Self::Tcp(socket) => pin!(socket.ready(Interest::READABLE)).poll(cx),
             Self::Unix(socket) => pin!(socket.ready(Interest::READABLE)).poll(cx),
+            // It tells whoever reads, and nobody else.
+            Self::Memory(_) => return false,
         };
         matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
@@ -146,6 +150,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Memory(socket) => Pin::new(socket).poll_read(cx, buf),
         }
     }
 }
@@ -155,6 +160,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Memory(socket) => Pin::new(socket).poll_write(cx, buf),
         }
     }
 
@@ -162,6 +168,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_flush(cx),
             Self::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Memory(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
@@ -169,6 +176,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Memory(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

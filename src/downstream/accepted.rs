@@ -4,6 +4,8 @@ use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
+use tokio::io::DuplexStream;
+
 use super::listener::Listener;
 use crate::socket::Socket;
 
@@ -13,6 +15,8 @@ pub(super) enum Accepted {
     Tcp(TcpStream),
     /// And the path it listens on.
     Unix(UnixStream, String),
+    /// Of a simulated network.
+    Memory(DuplexStream),
 }
 
 impl Accepted {
@@ -21,6 +25,7 @@ impl Accepted {
         match socket {
             Socket::Tcp(tcp) => tcp.into_std().map(Self::Tcp),
             Socket::Unix(unix) => unix.into_std().map(|unix| Self::Unix(unix, listener.path())),
+            Socket::Memory(memory) => Ok(Self::Memory(memory)),
         }
     }
 
@@ -35,6 +40,7 @@ impl Accepted {
                 // As Redis writes the peer of a Unix socket.
                 (Socket::Unix(tokio::net::UnixStream::from_std(unix)?), format!("{path}:0"), format!("{path}:0"))
             }
+            Self::Memory(memory) => (Socket::Memory(memory), String::new(), String::new()),
         };
         socket.tune()?;
         Ok((socket, peer, local))

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
+use tokio::io::DuplexStream;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::accepted::Accepted;
 use super::auth::Users;
@@ -93,21 +94,7 @@ impl Workers {
         door: Door,
         metrics: Metrics,
     ) -> io::Result<Self> {
-        let (ends, inboxes): (Vec<_>, Vec<_>) = (0..count)
-            .map(|_| {
-                let (orders, inbox) = unbounded_channel();
-                (End { orders, clients: AtomicUsize::new(0) }, inbox)
-            })
-            .unzip();
-        let shared = Arc::new(Shared {
-            register: Register::default(),
-            metrics,
-            server,
-            pinned: Arc::new(Semaphore::new(settings.limits.pinned)),
-            door: Mutex::new(door),
-            budget: Budget::new(settings.limits.memory.bytes()),
-            ends,
-        });
+        let (shared, inboxes) = prepare(count, settings, server, door, metrics);
         let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
             let (settings, shared) = (settings.clone(), Arc::clone(&shared));
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
@@ -116,6 +103,26 @@ impl Workers {
         });
         let threads = threads.collect::<io::Result<_>>()?;
         Ok(Self { shared, threads })
+    }
+
+    /// The same without threads: each worker is a future for the caller's own runtime, where time may be its own.
+    /// Clients come by [`Workers::serve_in_memory`].
+    pub fn simulate(
+        count: usize,
+        settings: &Settings,
+        server: Arc<Server>,
+        door: Door,
+        metrics: Metrics,
+    ) -> (Self, Vec<impl Future<Output = ()> + use<>>) {
+        let (shared, inboxes) = prepare(count, settings, server, door, metrics);
+        let workers = inboxes.into_iter().enumerate();
+        let workers = workers.map(|(index, inbox)| run(index, settings.clone(), Arc::clone(&shared), inbox)).collect();
+        (Self { shared, threads: Vec::new() }, workers)
+    }
+
+    /// Serves a client of a simulated network.
+    pub fn serve_in_memory(&self, client: DuplexStream) {
+        self.serve(Accepted::Memory(client));
     }
 
     /// The server all workers use.
@@ -180,6 +187,32 @@ impl Workers {
     pub fn has_drained(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
+}
+
+/// What the workers share, and what each is told by.
+fn prepare(
+    count: usize,
+    settings: &Settings,
+    server: Arc<Server>,
+    door: Door,
+    metrics: Metrics,
+) -> (Arc<Shared>, Vec<UnboundedReceiver<Message>>) {
+    let (ends, inboxes) = (0..count)
+        .map(|_| {
+            let (orders, inbox) = unbounded_channel();
+            (End { orders, clients: AtomicUsize::new(0) }, inbox)
+        })
+        .unzip();
+    let shared = Arc::new(Shared {
+        register: Register::default(),
+        metrics,
+        server,
+        pinned: Arc::new(Semaphore::new(settings.limits.pinned)),
+        door: Mutex::new(door),
+        budget: Budget::new(settings.limits.memory.bytes()),
+        ends,
+    });
+    (shared, inboxes)
 }
 
 impl Shared {

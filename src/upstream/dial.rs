@@ -1,9 +1,11 @@
 //! From an address to a socket, with TLS on it where that is asked for.
 
+use std::io;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::AlertDescription;
@@ -16,6 +18,16 @@ use crate::socket::{Socket, Stream};
 /// How long the last word of a closed connection is waited for: it is here already, or never comes.
 const LAST_WORD: Duration = Duration::from_millis(50);
 
+/// Who makes a connection.
+#[derive(Debug, Clone, Default)]
+pub enum Network {
+    /// The system.
+    #[default]
+    System,
+    /// A simulation: it is asked for a socket, and refuses by dropping the question.
+    Simulated(mpsc::UnboundedSender<oneshot::Sender<DuplexStream>>),
+}
+
 /// Where the server is and how to reach it.
 #[derive(Debug, Clone)]
 pub struct Dial {
@@ -25,6 +37,8 @@ pub struct Dial {
     pub tls: Option<Tls>,
     /// For everything until the connection is ready.
     pub timeout: Duration,
+    #[allow(missing_docs)]
+    pub network: Network,
 }
 
 impl Dial {
@@ -33,9 +47,16 @@ impl Dial {
     /// # Cancel safety
     /// Dropping this closes whatever was opened.
     pub(super) async fn open(&self) -> Result<Socket, ConnectError> {
-        let socket = match &self.address {
-            Address::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(Socket::Tcp),
-            Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+        let socket = match (&self.network, &self.address) {
+            (Network::System, Address::Tcp { host, port }) => {
+                TcpStream::connect((host.as_str(), *port)).await.map(Socket::Tcp)
+            }
+            (Network::System, Address::Unix(path)) => UnixStream::connect(path).await.map(Socket::Unix),
+            (Network::Simulated(network), _) => {
+                let (answer, socket) = oneshot::channel();
+                let _ = network.send(answer);
+                socket.await.map(Socket::Memory).map_err(|_| io::ErrorKind::ConnectionRefused.into())
+            }
         };
         let socket = socket.map_err(ConnectError::Io)?;
         socket.tune().map_err(ConnectError::Io)?;

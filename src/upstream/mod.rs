@@ -23,7 +23,7 @@ mod ticket;
 mod timer;
 pub mod tls;
 
-pub use dial::Dial;
+pub use dial::{Dial, Network};
 pub use error::ConnectError;
 pub use handshake::Identity;
 pub use lane::{Admission, Lane, LaneLimits};
