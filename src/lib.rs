@@ -50,7 +50,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::{Admin, Port};
 use crate::command::{Commands, PinReason};
-use crate::config::{Config, ConfigError, Loaded, Reconnect, Verify};
+use crate::config::{Config, ConfigError, Loaded, Verify};
 use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, Users, Workers};
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
 use crate::supervisor::Inherited;
@@ -176,7 +176,7 @@ impl Prepared {
                 queue_timeout: upstream.queue_timeout,
                 reply_timeout: upstream.reply_timeout,
                 queue: limits.queue.bytes(),
-                fail_on_loss: upstream.reconnect == Reconnect::Off,
+                reconnect: upstream.reconnect,
             },
             db: upstream.db,
             logs_commands: log.commands,

@@ -24,6 +24,7 @@ use super::register::{About, Entry};
 use super::workers::{Message, Settings, Shared};
 use crate::budget::{Share, to_shed};
 use crate::command::{Command, Commands};
+use crate::config::Reconnect;
 use crate::dispatch::Dispatch;
 use crate::outbox::Outbox;
 use crate::resp::request::Request;
@@ -88,12 +89,12 @@ pub struct Worker {
 pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Message>) {
     let handles = Handles::default();
     let pool = Pool::new(Arc::clone(&shared.server), Arc::clone(&shared.pinned), settings.upstream.queue_timeout);
-    let on_loss: Rc<dyn Fn()> = match settings.upstream.fail_on_loss {
-        true => {
+    let on_loss: Rc<dyn Fn()> = match settings.upstream.reconnect {
+        Reconnect::Off => {
             let handles = Rc::clone(&handles);
             Rc::new(move || close_all(&handles, CloseReason::UpstreamLost))
         }
-        false => Rc::new(|| {}),
+        Reconnect::Conservative => Rc::new(|| {}),
     };
     let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, settings.db, on_loss);
     let settings = RefCell::new(Rc::new(settings));

@@ -38,6 +38,7 @@ use super::timer::Timer;
 use super::{Kind, NOT_EXECUTED};
 use crate::backoff::Backoff;
 use crate::command::Command;
+use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox};
 use crate::socket::Stream;
 use crate::wakeup::Wakeup;
@@ -58,8 +59,8 @@ pub struct LaneLimits {
     pub queue_timeout: Duration,
     pub reply_timeout: Duration,
     pub queue: usize,
-    /// `reconnect = "off"`: nothing waits for the next connection, and clients are closed with it.
-    pub fail_on_loss: bool,
+    /// What a lost connection means to the clients on it.
+    pub reconnect: Reconnect,
 }
 
 /// What became of a request handed to [`Lane::send`].
@@ -168,7 +169,7 @@ impl Lane {
             self.server.metrics.losses.add(loss.label());
             let now = Instant::now();
             self.server.lost(&loss, now);
-            let on = if self.limits.fail_on_loss { OnLoss::Fail } else { OnLoss::Keep };
+            let on = if self.limits.reconnect == Reconnect::Off { OnLoss::Fail } else { OnLoss::Keep };
             let endings = self.queue.borrow_mut().lose(on, now);
             self.count(endings);
             self.wake_waiting();

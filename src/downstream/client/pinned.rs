@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Client, Outcome};
 use crate::command::{Command, PinReason};
+use crate::config::Reconnect;
 use crate::downstream::close::CloseReason;
 use crate::downstream::mode::{IN_TRANSACTION, Mode};
 use crate::downstream::pin::{AfterLoss, Belongs, Fate, Pin};
@@ -245,7 +246,7 @@ impl Client {
         if !unknown.is_empty() {
             self.sever(conn, unknown);
         }
-        if self.worker.settings().upstream.fail_on_loss {
+        if self.worker.settings().upstream.reconnect == Reconnect::Off {
             return Err(CloseReason::UpstreamLost);
         }
         self.is_doomed = loss.then == AfterLoss::Doomed;
