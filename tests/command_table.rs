@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "command_table/keys.rs"]
+mod keys;
 #[path = "command_table/known.rs"]
 mod known;
 

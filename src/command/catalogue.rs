@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{Commands, Effect, PinReason, Route};
+use super::{Commands, Effect, Keys, PinReason, Route};
 use crate::resp::{decimal, peek};
 
 /// More names than this are not remembered (G7): a server with every module has some hundreds.
@@ -24,6 +24,7 @@ const NOT_SHARED: [&[u8]; 5] = [b"noscript", b"no_multi", b"pubsub", b"admin", b
 pub struct Learned {
     pub(super) effect: Effect,
     pub(super) route: Route,
+    pub(super) keys: Keys,
 }
 
 /// The commands a server has and our table has not.
@@ -64,10 +65,10 @@ impl Catalogue {
 fn row(element: &[u8]) -> Option<(Vec<u8>, Learned)> {
     let name = peek::first_word(element)?;
     let mut fields = peek::elements(element)?.skip(2);
-    let (flags, first_key) = (fields.next()?, fields.next()?);
-    let flags: Vec<&[u8]> = peek::elements(flags)?.filter_map(peek::word).collect();
+    let flags: Vec<&[u8]> = peek::elements(fields.next()?)?.filter_map(peek::word).collect();
     let has = |flag: &[u8]| flags.contains(&flag);
-    let first_key = first_key.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n")).and_then(decimal)?;
+    let mut number = || decimal(fields.next()?.strip_prefix(b":")?.strip_suffix(b"\r\n")?);
+    let (first_key, last_key, step) = (number()?, number()?, number()?);
     let is_about_keys = first_key > 0 || has(b"movablekeys");
     let is_shared = is_about_keys && (has(b"readonly") != has(b"write")) && !NOT_SHARED.iter().any(|flag| has(flag));
     let route = if has(b"blocking") {
@@ -78,7 +79,9 @@ fn row(element: &[u8]) -> Option<(Vec<u8>, Learned)> {
         Route::Pin(PinReason::Unknown)
     };
     let effect = if has(b"readonly") && !has(b"write") { Effect::Read } else { Effect::Write };
-    (name.len() <= LONGEST_NAME).then(|| (name.to_ascii_lowercase(), Learned { effect, route }))
+    // Of those with more keys than a range tells, any may be touched.
+    let keys = if has(b"movablekeys") { Keys::Unknown } else { Keys::told(first_key, last_key, step) };
+    (name.len() <= LONGEST_NAME).then(|| (name.to_ascii_lowercase(), Learned { effect, route, keys }))
 }
 
 #[cfg(test)]
@@ -97,14 +100,15 @@ mod tests {
     #[test]
     fn what_only_touches_keys_may_share_a_connection() {
         let catalogue = Catalogue::read(REPLY.as_bytes());
+        let first = Keys::Range { first: 1, last: 1, step: 1 };
         let cases = [
-            ("HEXPIRE", Effect::Write, Route::Forward),
-            ("httl", Effect::Read, Route::Forward),
-            ("waitaof", Effect::Write, Route::Pin(PinReason::Blocking)),
-            ("commandlog", Effect::Write, Route::Pin(PinReason::Unknown)),
+            ("HEXPIRE", Effect::Write, Route::Forward, first),
+            ("httl", Effect::Read, Route::Forward, first),
+            ("waitaof", Effect::Write, Route::Pin(PinReason::Blocking), Keys::Unknown),
+            ("commandlog", Effect::Write, Route::Pin(PinReason::Unknown), Keys::Unknown),
         ];
-        for (name, effect, route) in cases {
-            assert_eq!(catalogue.find(name.as_bytes()), Some(Learned { effect, route }), "{name}");
+        for (name, effect, route, keys) in cases {
+            assert_eq!(catalogue.find(name.as_bytes()), Some(Learned { effect, route, keys }), "{name}");
         }
         assert_eq!(catalogue.len(), cases.len(), "our own table is not overruled, and nonsense is left out");
     }

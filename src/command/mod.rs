@@ -1,14 +1,16 @@
 //! What a request is.
 //!
-//! A row of the table says what a command does to data (its *effect*), to the connection it runs on (its
-//! *route*), and whether its reply reads the same in both protocols. A command without a row may do anything
+//! A row of the table says what a command does to data (its *effect*), to which keys, to the connection it runs on
+//! (its *route*), and whether its reply reads the same in both protocols. A command without a row may do anything
 //! to its connection, so it runs on a pinned one: no client can touch another's state through a command we
 //! have never heard of (G1).
 
 mod catalogue;
+mod keys;
 mod table;
 
 pub use catalogue::{Catalogue, Learned};
+pub use keys::{KeyArgs, Keys, Touches};
 
 use crate::resp::request::Request;
 
@@ -158,6 +160,8 @@ pub struct Row {
     /// Arguments with the name: exactly that many, or at least as many if negative. As in `COMMAND`.
     pub arity: i8,
     #[allow(missing_docs)]
+    pub keys: Keys,
+    #[allow(missing_docs)]
     pub effect: Effect,
     #[allow(missing_docs)]
     pub route: Route,
@@ -302,6 +306,15 @@ impl<'a> Command<'a> {
     pub fn effect(&self) -> Effect {
         let learned = self.learned.map_or(Effect::Write, |learned| learned.effect);
         self.row().map_or(learned, |row| row.effect)
+    }
+
+    /// The keys it touches. What is not known may touch any.
+    pub fn keys(&self) -> Touches<'a> {
+        if !self.has_its_arity() {
+            return Touches::None;
+        }
+        let learned = self.learned.map_or(Keys::Unknown, |learned| learned.keys);
+        self.row().map_or(learned, |row| row.keys).of(self.request)
     }
 
     /// Where it runs.
