@@ -102,6 +102,7 @@ impl Prepared {
             username: upstream.username.clone(),
             password,
             name: upstream.name.clone(),
+            lifetime: upstream.max_lifetime,
         };
         let door = Door { users: Arc::new(users), tls: listen_tls, max_clients: listen.max_clients };
         Ok(Self { config: loaded.config.clone(), access, door, inherited: None })
@@ -230,7 +231,7 @@ pub async fn run(
     let server = Server::new(
         prepared.access.clone(),
         config.upstream.db,
-        config.upstream.queue_timeout,
+        &prepared.settings().upstream,
         metrics.upstream.clone(),
     );
     let door = prepared.door.clone();

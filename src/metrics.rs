@@ -63,6 +63,12 @@ pub struct UpstreamMetrics {
     pub resent: Counter,
     /// Lost writes that were found to have been executed.
     pub found_executed: Counter,
+    /// Lost writes that were sent again.
+    pub replayed: Counter,
+    /// Requests the server refused for now, and that were sent again.
+    pub refused: Counter,
+    /// Connections that took over from another one, by result.
+    pub renewals: Labelled<&'static str>,
     /// Pushes nobody asked for.
     pub unexpected_pushes: Counter,
 }
@@ -119,7 +125,7 @@ const CONNECT_RESULTS: [&str; 14] = [
 const SEVER_RESULTS: [&str; 3] = ["killed", "gone", "denied"];
 
 /// Why a multiplexed connection is lost.
-const LOSS_CAUSES: [&str; 4] = ["closed", "io", "desync", "stalled"];
+const LOSS_CAUSES: [&str; 5] = ["closed", "io", "desync", "stalled", "refused"];
 
 impl Metrics {
     /// Makes every handle in `recorder`.
@@ -171,6 +177,12 @@ impl UpstreamMetrics {
             unknown_outcome: counter!("cloakroom_unknown_outcome_total"),
             resent: counter!("cloakroom_resent_reads_total"),
             found_executed: counter!("cloakroom_lost_writes_found_total"),
+            replayed: counter!("cloakroom_replayed_writes_total"),
+            refused: counter!("cloakroom_refused_requests_total"),
+            renewals: Labelled::new(
+                CONNECT_RESULTS,
+                |result| counter!("cloakroom_upstream_renewals_total", "result" => result),
+            ),
             unexpected_pushes: counter!("cloakroom_unexpected_pushes_total"),
         }
     }
@@ -200,6 +212,12 @@ fn describe() {
     count!("cloakroom_unknown_outcome_total", "Requests answered as perhaps executed.");
     count!("cloakroom_resent_reads_total", "Reads sent again after their connection was lost.");
     count!("cloakroom_lost_writes_found_total", "Writes whose connection was lost and whose effect was found.");
+    count!("cloakroom_replayed_writes_total", "Lost writes that were sent again (reconnect = \"eager\").");
+    count!(
+        "cloakroom_refused_requests_total",
+        "Requests the server would not execute for now, and that were sent again."
+    );
+    count!("cloakroom_upstream_renewals_total", "Connections made to take over from an old one, by result.");
     count!("cloakroom_unexpected_pushes_total", "Pushes of the server nobody asked for.");
 }
 

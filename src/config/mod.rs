@@ -178,8 +178,12 @@ pub struct Upstream {
     /// The longest it then waits for its reply; blocking commands are exempt.
     #[serde(deserialize_with = "value::duration")]
     pub reply_timeout: Duration,
-    /// What happens to clients when the server is lost: `off` closes them, `conservative` keeps them.
+    /// What happens when the server is lost: `off` closes the clients, `conservative` keeps them, `eager` also sends
+    /// lost overwrites again.
     pub reconnect: Reconnect,
+    /// A connection that has lived so long, give or take a tenth, is replaced by a new one; `off` for never.
+    #[serde(deserialize_with = "value::duration_or_off")]
+    pub max_lifetime: Option<Duration>,
     #[allow(missing_docs)]
     pub tls: UpstreamTls,
 }
@@ -197,6 +201,7 @@ impl Default for Upstream {
             queue_timeout: Duration::from_secs(2),
             reply_timeout: Duration::from_secs(10),
             reconnect: Reconnect::Conservative,
+            max_lifetime: Some(Duration::from_secs(3600)),
             tls: UpstreamTls::default(),
         }
     }
@@ -210,6 +215,9 @@ pub enum Reconnect {
     Off,
     /// They stay; what may have been executed is never sent again (G3).
     Conservative,
+    /// As conservative; in addition, overwrites that can be proven harmless are sent again, and subscriptions are made
+    /// again.
+    Eager,
 }
 
 /// `[upstream.tls]`: TLS towards the server.

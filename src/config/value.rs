@@ -113,10 +113,22 @@ impl<'de> Deserialize<'de> for ByteSize {
 pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     let bad = "expected a length of time in quotes, such as \"100ms\" or \"1m 30s\"";
     let text = String::deserialize(source).map_err(|_| D::Error::custom(bad))?;
-    let bad =
-        || D::Error::custom(format!("\"{text}\" is no length of time, expected one such as \"100ms\" or \"1m 30s\""));
-    let length = humantime::parse_duration(&text).map_err(|_| bad())?;
-    if length.is_zero() { Err(bad()) } else { Ok(length) }
+    length(&text).map_err(D::Error::custom)
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let length = humantime::parse_duration(text).ok().filter(|length| !length.is_zero());
+    length.ok_or_else(|| format!("\"{text}\" is no length of time, expected one such as \"100ms\" or \"1m 30s\""))
+}
+
+/// A length of time, or `"off"`.
+pub(super) fn duration_or_off<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
+    let text =
+        String::deserialize(source).map_err(|_| D::Error::custom("expected a length of time or \"off\", in quotes"))?;
+    match text.as_str() {
+        "off" => Ok(None),
+        text => length(text).map(Some).map_err(|problem| D::Error::custom(format!("{problem}, or \"off\""))),
+    }
 }
 
 /// Permissions of a file, in octal: `"0660"`.

@@ -77,6 +77,14 @@ impl ConnectError {
         }
     }
 
+    /// What the server would answer to a client's own request as well.
+    pub(super) fn own_word(&self) -> Option<&str> {
+        match self {
+            Self::Busy(text) | Self::Database(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The kind of failure, for a metric label.
     pub fn label(&self) -> &'static str {
         match self {

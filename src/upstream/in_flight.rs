@@ -10,24 +10,19 @@
 //!                            ▲ written          what was not wholly written surely did not run
 //!  tickets  [ 0 ] [  1    ] [ 2  ] [ 3  ]
 //! ```
+//!
+//! What becomes of them when their connection is lost is for [`super::recovery`] to say.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::read_back::ReadBack;
-use super::ticket::{About, Audience, Endings, Look, Recipient, Ticket};
+use super::ticket::{Audience, Endings, Recipient, Ticket};
 use super::{NOT_EXECUTED, UNKNOWN_OUTCOME};
 use crate::command::{Effect, Shape};
-use crate::outbox::{Form, Outbox};
-
-/// How often a read whose connection was lost is sent again.
-const MAX_TRIES: u8 = 2;
 
 /// Why a connection is not understood any more and must be thrown away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,15 +33,8 @@ pub(super) enum Desync {
     Shape,
     #[error("the server has forgotten who we are (NOAUTH)")]
     NoAuth,
-}
-
-/// What to do with requests when their connection is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnLoss {
-    /// Those that surely did not run, and reads, wait for the next connection.
-    Keep,
-    /// Every request is answered with an error.
-    Fail,
+    #[error("ECHO was answered with another text")]
+    Nonce,
 }
 
 /// The queue.
@@ -54,6 +42,8 @@ pub(super) enum OnLoss {
 pub(super) struct InFlight {
     bytes: BytesMut,
     written: usize,
+    /// Bytes from here on are held back, whatever the socket would take.
+    bound: Option<usize>,
     tickets: VecDeque<Ticket>,
     /// How many of the oldest tickets have no recipient any more.
     given_up: usize,
@@ -61,11 +51,16 @@ pub(super) struct InFlight {
     is_answering: bool,
     /// When a piece of a long reply last came: whoever waits behind it has not been forgotten.
     progress: Option<Instant>,
-    /// What has been found of lost writes.
-    found: Endings,
-    /// Lost requests of unknown outcome. Their clients are told once the connection is severed: what may have run
-    /// then either has or never will.
-    unsevered: Vec<Ticket>,
+}
+
+/// What was in the queue of a lost connection.
+pub(super) struct Left {
+    /// Each request with its bytes, oldest first.
+    pub(super) requests: Vec<(Ticket, Bytes)>,
+    /// How many of them had wholly left.
+    pub(super) sent: usize,
+    /// The oldest one's reply has begun to reach its client.
+    pub(super) was_answering: bool,
 }
 
 /// Lengths only (G8).
@@ -76,9 +71,19 @@ impl fmt::Debug for InFlight {
 }
 
 impl InFlight {
-    pub(super) fn push(&mut self, request: &[u8], recipient: Recipient, about: About, now: Instant) {
+    pub(super) fn push(&mut self, ticket: Ticket, request: &[u8]) {
+        debug_assert_eq!(ticket.len, request.len());
         self.bytes.extend_from_slice(request);
-        self.tickets.push_back(Ticket::new(Audience::Client(recipient), request.len(), about, now));
+        self.tickets.push_back(ticket);
+    }
+
+    /// Puts requests before those that wait. Nothing may be in flight.
+    pub(super) fn put_first(&mut self, requests: impl IntoIterator<Item = (Ticket, Bytes)>) {
+        debug_assert_eq!(self.written, 0);
+        let (bytes, tickets) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.tickets));
+        requests.into_iter().for_each(|(ticket, request)| self.push(ticket, &request));
+        self.bytes.extend_from_slice(&bytes);
+        self.tickets.extend(tickets);
     }
 
     /// Bytes held, waiting or sent.
@@ -90,13 +95,45 @@ impl InFlight {
         self.tickets.is_empty()
     }
 
-    /// What the socket has not taken yet.
+    /// What the socket has not taken yet, and may take now.
     pub(super) fn unwritten(&self) -> &[u8] {
-        &self.bytes[self.written..]
+        &self.bytes[self.written..self.bound.unwrap_or(self.bytes.len())]
     }
 
     pub(super) fn wrote(&mut self, len: usize) {
         self.written += len;
+    }
+
+    /// From now on only the oldest requests, of so many bytes, are written.
+    pub(super) fn hold_back_behind(&mut self, bytes: usize) {
+        self.bound = Some(bytes);
+    }
+
+    /// From now on no other request is begun.
+    pub(super) fn hold_back(&mut self) {
+        let mut end = 0;
+        for ticket in &self.tickets {
+            if end >= self.written {
+                break;
+            }
+            end += ticket.len;
+        }
+        self.bound = Some(end);
+    }
+
+    /// The bytes of the oldest requests, as many of them as are such.
+    pub(super) fn len_of_first(&self, is_such: impl Fn(&Ticket) -> bool) -> usize {
+        self.tickets.iter().take_while(|ticket| is_such(ticket)).map(|ticket| ticket.len).sum()
+    }
+
+    /// Everything may be written again.
+    pub(super) fn let_go(&mut self) {
+        self.bound = None;
+    }
+
+    /// Whether nothing is in flight but what is held back.
+    pub(super) fn is_drained(&self) -> bool {
+        self.bound == Some(0)
     }
 
     /// How long the oldest request has been waiting.
@@ -113,157 +150,91 @@ impl InFlight {
         self.progress.map_or(ticket.since, |progress| progress.max(ticket.since))
     }
 
-    /// The oldest request is answered by `frame`.
-    pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool, now: Instant) -> Result<(), Desync> {
+    /// Whether nothing is in flight but the question whether the server still answers.
+    pub(super) fn is_only_probed(&self) -> bool {
+        self.tickets.len() == 1 && self.is_probed()
+    }
+
+    /// Whether the newest request is that question.
+    pub(super) fn is_probed(&self) -> bool {
+        matches!(self.tickets.back(), Some(Ticket { audience: Some(Audience::Probe(_)), .. }))
+    }
+
+    /// Whether `frame` can be the reply to the oldest request.
+    pub(super) fn check(&self, frame: &[u8]) -> Result<(), Desync> {
         let shape = self.tickets.front().map(|ticket| ticket.about.shape);
         if frame == b"-NOAUTH Authentication required.\r\n" && shape != Some(Shape::Script) {
             return Err(Desync::NoAuth);
         }
-        if !shape.is_some_and(|shape| shape.fits(frame[0])) {
-            return Err(if shape.is_some() { Desync::Shape } else { Desync::Unasked });
+        match shape {
+            None => Err(Desync::Unasked),
+            Some(shape) if !shape.fits(frame[0]) => Err(Desync::Shape),
+            Some(_) => Ok(()),
         }
-        match self.pop()? {
-            None => {}
-            Some(Audience::Client(Recipient { outbox, slot, form })) => {
-                outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
-            }
-            Some(Audience::Look(look)) => self.found.add(look.borrow_mut().hear(frame, now)),
-        }
-        Ok(())
     }
 
-    /// What has been found of lost writes since this was last asked.
-    pub(super) fn take_found(&mut self) -> Endings {
-        std::mem::take(&mut self.found)
+    /// The oldest request.
+    pub(super) fn oldest(&self) -> Option<&Ticket> {
+        self.tickets.front()
     }
 
-    /// A piece of the reply to the oldest request.
-    pub(super) fn answer_piece(&mut self, bytes: Bytes, is_last: bool, now: Instant) -> Result<(), Desync> {
+    /// A piece of the reply to the oldest request, which must be taken out with the last one.
+    pub(super) fn piece(&mut self, bytes: Bytes, is_last: bool, now: Instant) -> Result<(), Desync> {
         self.progress = Some(now);
-        if is_last {
-            self.is_answering = false;
-            match self.pop()? {
-                None => {}
-                Some(Audience::Client(Recipient { outbox, slot, .. })) => outbox.deliver_part(slot, bytes, true),
-                // Longer than what is looked for.
-                Some(Audience::Look(look)) => self.found.add(look.borrow_mut().hear(b"", now)),
-            }
-            return Ok(());
-        }
+        self.is_answering = !is_last;
         let front = self.tickets.front().filter(|ticket| ticket.len <= self.written).ok_or(Desync::Unasked)?;
         // Only strings come in pieces.
         if !front.about.shape.fits(b'$') {
             return Err(Desync::Shape);
         }
         if let Some(Audience::Client(Recipient { outbox, slot, .. })) = &front.audience {
-            outbox.deliver_part(*slot, bytes, false);
+            outbox.deliver_part(*slot, bytes, is_last);
         }
-        self.is_answering = true;
         Ok(())
     }
 
-    /// Removes the oldest request; it must have been wholly written.
-    fn pop(&mut self) -> Result<Option<Audience>, Desync> {
-        let Some(ticket) = self.tickets.pop_front_if(|ticket| ticket.len <= self.written) else {
-            return Err(Desync::Unasked);
-        };
+    /// Takes out the oldest request; it must have been wholly written.
+    pub(super) fn pop(&mut self) -> Result<Ticket, Desync> {
+        let ticket = self.pop_ticket()?;
         self.bytes.advance(ticket.len);
-        self.written -= ticket.len;
         if self.bytes.is_empty() {
             self.bytes.clear();
         }
+        Ok(ticket)
+    }
+
+    /// The same, with its bytes.
+    pub(super) fn pop_request(&mut self) -> Result<(Ticket, Bytes), Desync> {
+        let ticket = self.pop_ticket()?;
+        let request = self.bytes.split_to(ticket.len).freeze();
+        Ok((ticket, request))
+    }
+
+    fn pop_ticket(&mut self) -> Result<Ticket, Desync> {
+        let Some(ticket) = self.tickets.pop_front_if(|ticket| ticket.len <= self.written) else {
+            return Err(Desync::Unasked);
+        };
+        self.written -= ticket.len;
+        self.bound = self.bound.map(|bound| bound - ticket.len);
         self.given_up = self.given_up.saturating_sub(1);
-        Ok(ticket.audience)
+        Ok(ticket)
     }
 
-    /// The connection is lost: answers what must be answered, keeps what may be sent again.
-    ///
-    /// What was not wholly written, and reads, surely change nothing when they are sent again; everything else
-    /// may have run.
-    pub(super) fn lose(&mut self, on_loss: OnLoss, now: Instant) -> Endings {
-        let mut endings = Endings::default();
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let mut written = std::mem::take(&mut self.written);
-        let was_answering = std::mem::take(&mut self.is_answering);
-        self.given_up = 0;
-        self.progress = None;
-        let last_writes = self.last_sent_writes(written);
-        for (index, mut ticket) in std::mem::take(&mut self.tickets).into_iter().enumerate() {
-            let request = bytes.split_to(ticket.len);
-            let is_sent = ticket.len <= written;
-            written = written.saturating_sub(ticket.len);
-            let Some(audience) = &ticket.audience else { continue };
-            let Some((outbox, slot)) = audience.client() else { continue };
-            // Nobody would hear what this read finds.
-            if outbox.is_closed() && ticket.about.effect == Effect::Read {
-                continue;
-            }
-            if index == 0 && was_answering && matches!(audience, Audience::Client(_)) {
-                outbox.break_off();
-                continue;
-            }
-            let is_harmless = !is_sent || ticket.about.effect == Effect::Read;
-            // A read must not find what the same client wrote behind it.
-            let is_overtaken = last_writes.get(&Rc::as_ptr(&outbox)).is_some_and(|last| is_sent && index < *last);
-            let may_wait = on_loss == OnLoss::Keep && is_harmless && !is_overtaken && ticket.tries < MAX_TRIES;
-            if may_wait {
-                if is_sent {
-                    ticket.tries += 1;
-                    ticket.unsent_since = now;
-                }
-                endings.kept += 1;
-                self.bytes.extend_from_slice(&request);
-                self.tickets.push_back(ticket);
-            } else if is_harmless {
-                endings.add(ticket.fail(NOT_EXECUTED));
-            } else if on_loss == OnLoss::Keep
-                && !outbox.is_closed()
-                && let Some((read_back, requests)) = ReadBack::of(&request, ticket.since, now)
-            {
-                self.look(read_back, &requests, Recipient { outbox, slot, form: Form::AsIs }, now);
-            } else if on_loss == OnLoss::Keep {
-                self.unsevered.push(Ticket { unsent_since: now, ..ticket });
+    /// The connection is lost: everything is taken out.
+    pub(super) fn take_all(&mut self) -> Left {
+        let Self { mut bytes, mut written, tickets, is_answering, .. } = std::mem::take(self);
+        let mut sent = 0;
+        let requests = tickets.into_iter().map(|ticket| {
+            if let Some(left) = written.checked_sub(ticket.len) {
+                (written, sent) = (left, sent + 1);
             } else {
-                endings.add(ticket.fail(UNKNOWN_OUTCOME));
+                written = 0;
             }
-        }
-        endings
-    }
-
-    /// The lost connection is severed: tells the clients whose requests may have run on it.
-    pub(super) fn severed(&mut self) -> Endings {
-        self.tell_unsevered(|_| true)
-    }
-
-    fn tell_unsevered(&mut self, is_due: impl Fn(&Ticket) -> bool) -> Endings {
-        let mut endings = Endings::default();
-        for ticket in self.unsevered.extract_if(.., |ticket| is_due(ticket)) {
-            endings.add(ticket.fail(UNKNOWN_OUTCOME));
-        }
-        endings
-    }
-
-    /// Asks on the next connection what became of a lost write.
-    fn look(&mut self, read_back: ReadBack, requests: &[Vec<u8>], recipient: Recipient, now: Instant) {
-        let look = Rc::new(RefCell::new(Look { read_back, recipient: Some(recipient) }));
-        let about = About { effect: Effect::Read, shape: Shape::Any };
-        for request in requests {
-            self.bytes.extend_from_slice(request);
-            self.tickets.push_back(Ticket::new(Audience::Look(Rc::clone(&look)), request.len(), about, now));
-        }
-    }
-
-    /// For each client the place of its last write that was wholly written.
-    fn last_sent_writes(&self, mut written: usize) -> HashMap<*const Outbox, usize> {
-        let mut places = HashMap::new();
-        for (index, ticket) in self.tickets.iter().enumerate() {
-            let Some(left) = written.checked_sub(ticket.len) else { break };
-            written = left;
-            if let (Effect::Write, Some(Audience::Client(recipient))) = (ticket.about.effect, &ticket.audience) {
-                places.insert(Rc::as_ptr(&recipient.outbox), index);
-            }
-        }
-        places
+            let request = bytes.split_to(ticket.len).freeze();
+            (ticket, request)
+        });
+        let requests = requests.collect();
+        Left { requests, sent, was_answering: is_answering }
     }
 
     /// A connection is there: the wait for a reply begins.
@@ -271,33 +242,41 @@ impl InFlight {
         self.tickets.iter_mut().for_each(|ticket| ticket.since = now);
     }
 
-    /// Tells the clients that have waited for `queue_timeout` to hear that an outcome is unknown.
-    pub(super) fn expire_unsevered(&mut self, queue_timeout: Duration, now: Instant) -> Endings {
-        self.tell_unsevered(|ticket| ticket.unsent_since + queue_timeout <= now)
-    }
-
-    /// Answers the requests that have waited longer than `queue_timeout` to be sent with `text`, and forgets them.
+    /// Takes out the requests of which not a byte has left and that have waited longer than `queue_timeout`, and
+    /// answers them with `text`.
     pub(super) fn expire_unsent(&mut self, queue_timeout: Duration, now: Instant, text: &str) -> Endings {
         let mut endings = Endings::default();
         if self.next_unsent_expiry(queue_timeout).is_none_or(|next| next > now) {
             return endings;
         }
         let mut bytes = std::mem::take(&mut self.bytes);
+        let mut start = 0;
         for ticket in std::mem::take(&mut self.tickets) {
             let request = bytes.split_to(ticket.len);
-            if ticket.unsent_since + queue_timeout > now {
-                self.bytes.extend_from_slice(&request);
-                self.tickets.push_back(ticket);
+            let is_begun = start < self.written;
+            start += ticket.len;
+            if is_begun || ticket.unsent_since + queue_timeout > now {
+                self.push(ticket, &request);
             } else {
+                // Its bytes may stand before the bound only while nothing is sent at all.
+                self.bound = self.bound.map(|bound| if start <= bound { bound - ticket.len } else { bound });
+                start -= ticket.len;
+                let text = if ticket.may_have_run() { UNKNOWN_OUTCOME } else { text };
                 endings.add(ticket.fail(text));
             }
         }
         endings
     }
 
-    /// When the next request will have waited for `queue_timeout` to be sent, or to hear that nobody knows.
+    /// When the next of them will have waited for `queue_timeout`.
     pub(super) fn next_unsent_expiry(&self, queue_timeout: Duration) -> Option<Instant> {
-        self.tickets.iter().chain(&self.unsevered).map(|ticket| ticket.unsent_since + queue_timeout).min()
+        let mut start = 0;
+        let unsent = self.tickets.iter().filter(|ticket| {
+            let is_begun = start < self.written;
+            start += ticket.len;
+            !is_begun
+        });
+        unsent.map(|ticket| ticket.unsent_since + queue_timeout).min()
     }
 
     /// Answers the requests that have waited longer than `reply_timeout`. Their tickets stay: the late reply
@@ -312,11 +291,12 @@ impl InFlight {
             let ticket = &mut self.tickets[self.given_up];
             self.given_up += 1;
             let is_oldest = self.given_up == 1;
-            let ticket = Ticket { audience: ticket.audience.take(), ..*ticket };
-            match &ticket.audience {
+            let audience = ticket.audience.take();
+            match &audience {
                 Some(Audience::Client(recipient)) if is_oldest && self.is_answering => recipient.outbox.break_off(),
-                _ if ticket.about.effect == Effect::Read => endings.add(ticket.fail(NOT_EXECUTED)),
-                _ => endings.add(ticket.fail(UNKNOWN_OUTCOME)),
+                Some(audience) if ticket.about.effect == Effect::Read => endings.add(audience.fail(NOT_EXECUTED)),
+                Some(audience) => endings.add(audience.fail(UNKNOWN_OUTCOME)),
+                None => {}
             }
         }
         endings
@@ -337,6 +317,3 @@ impl InFlight {
         oldest.into_iter().chain(next).min()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,8 +16,10 @@ pub(super) enum Loss {
     Bytes(#[from] ScanError),
     #[error("{0}")]
     Desync(#[from] Desync),
-    #[error("the server has not answered for longer than upstream.reply_timeout")]
+    #[error("the server does not answer")]
     Stalled,
+    #[error("the server executes nothing: it loads its data, or is no primary any more")]
+    Refused,
 }
 
 impl Loss {
@@ -32,6 +34,7 @@ impl Loss {
             Self::Io(_) => "io",
             Self::Bytes(_) | Self::Desync(_) => "desync",
             Self::Stalled => "stalled",
+            Self::Refused => "refused",
         }
     }
 }

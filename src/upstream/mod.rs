@@ -9,27 +9,34 @@
 //! Each worker has its own; [`Server`] is the little they share: the address, the secrets, how many
 //! handshakes may run at once, and what was last wrong.
 
+mod access;
 mod dial;
 mod error;
 mod handshake;
 mod in_flight;
 mod lane;
 mod loss;
+mod phase;
 mod pinned;
 mod read_back;
+mod recovery;
+mod replay;
 mod replies;
 mod server;
 mod ticket;
 mod timer;
 pub mod tls;
+mod writes;
 
+pub use access::{Access, Password};
 pub use dial::{Dial, Network};
 pub use error::ConnectError;
 pub use handshake::Identity;
 pub use lane::{Admission, Lane, LaneLimits};
 pub use pinned::{PinError, Pinned, Pool};
 pub use replies::Item;
-pub use server::{Access, Password, Server};
+pub use server::Server;
+pub use writes::Mark;
 
 use crate::resp::Protocol;
 

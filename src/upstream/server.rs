@@ -1,21 +1,23 @@
 //! What all workers share about the server.
 
 use std::fmt::Display;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use super::Kind;
-use super::dial::Dial;
+use super::access::Access;
 use super::error::ConnectError;
-use super::handshake::{self, Identity, Introduced, Introduction, Trace};
-use crate::command::Catalogue;
+use super::handshake::{self, Identity, Introduced, Introduction, Severed, Trace};
+use super::lane::LaneLimits;
+use super::recovery::Arrival;
+use super::writes::{Mark, Writes};
+use crate::command::{Catalogue, Command};
+use crate::config::Reconnect;
 use crate::metrics::UpstreamMetrics;
 use crate::socket::Stream;
 
@@ -28,55 +30,13 @@ const MOST_CONDEMNED: usize = 4096;
 /// How long a wrong password or certificate is left alone.
 const HOLD_OFF: Duration = Duration::from_secs(30);
 
-/// Where the server's password comes from.
-#[derive(Debug, Clone)]
-pub enum Password {
-    /// There is none.
-    None,
-    /// From the configuration or the environment.
-    Inline(SecretString),
-    /// From a file, read again for every handshake: a rotated password needs no restart.
-    File(PathBuf),
-}
-
-impl Password {
-    /// Whether it can be read now.
-    ///
-    /// # Errors
-    /// A sentence for the operator that names the file.
-    pub fn check(&self) -> Result<(), String> {
-        self.read().map(drop)
-    }
-
-    fn read(&self) -> Result<Option<SecretString>, String> {
-        let path = match self {
-            Self::None => return Ok(None),
-            Self::Inline(password) => return Ok(Some(password.clone())),
-            Self::File(path) => path,
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        match text.lines().next().unwrap_or_default() {
-            "" => Err(format!("{}: its first line is empty", path.display())),
-            password => Ok(Some(SecretString::from(password))),
-        }
-    }
-}
-
-/// How the server is reached and who we say we are: what a reload can replace.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Access {
-    pub dial: Dial,
-    pub username: String,
-    pub password: Password,
-    pub name: String,
-}
-
 /// The server.
 #[derive(Debug)]
 pub struct Server {
     /// The lock guards this one field, for a copy.
     access: Mutex<Arc<Access>>,
+    /// How often that was replaced.
+    generation: AtomicU64,
     /// The database clients start in.
     db: u32,
     queue_timeout: Duration,
@@ -92,6 +52,10 @@ pub struct Server {
     connected: Notify,
     is_stopping: AtomicBool,
     ready_workers: AtomicUsize,
+    /// Whether the server lets us sever lost connections, as far as that was tried.
+    may_sever: AtomicBool,
+    /// `reconnect = "eager"`: what has been written.
+    writes: Option<Arc<Writes>>,
     pub(super) metrics: UpstreamMetrics,
 }
 
@@ -113,17 +77,20 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Established {
     pub(super) stream: Stream,
+    /// Which credentials it was made with.
+    pub(super) generation: u64,
     /// For whoever replaces it, should it be lost.
     pub(super) trace: Trace,
 }
 
 impl Server {
     /// A server nobody has connected to yet.
-    pub fn new(access: Access, db: u32, queue_timeout: Duration, metrics: UpstreamMetrics) -> Arc<Self> {
+    pub fn new(access: Access, db: u32, limits: &LaneLimits, metrics: UpstreamMetrics) -> Arc<Self> {
         Arc::new(Self {
             access: Mutex::new(Arc::new(access)),
+            generation: AtomicU64::new(0),
             db,
-            queue_timeout,
+            queue_timeout: limits.queue_timeout,
             // One until the first has succeeded: a wrong password is tried once, not once a worker.
             handshakes: Semaphore::new(1),
             state: Mutex::default(),
@@ -133,19 +100,42 @@ impl Server {
             connected: Notify::new(),
             is_stopping: AtomicBool::new(false),
             ready_workers: AtomicUsize::new(0),
+            may_sever: AtomicBool::new(true),
+            writes: (limits.reconnect == Reconnect::Eager).then(Writes::new),
             metrics,
         })
     }
 
-    /// Connections from now on are made so. One that was waiting for something to be mended is tried at once.
+    /// Connections from now on are made so, and those there are give way to new ones. One that was waiting for
+    /// something to be mended is tried at once.
     pub fn reload(&self, access: Access) {
         *self.access.lock().expect("no thread panics while it holds this lock") = Arc::new(access);
+        self.generation.fetch_add(1, Ordering::Relaxed);
         self.state().hold_until = None;
         self.reloaded.notify_waiters();
     }
 
     fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.lock().expect("no thread panics while it holds this lock"))
+    }
+
+    /// Which credentials connections are made with now.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// What whoever decides must know of a connection.
+    pub(super) fn arrival(&self, established: &Established) -> Arrival {
+        Arrival {
+            generation: established.generation,
+            lifetime: self.access().lifetime,
+            has_severed: self.may_sever.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A command is about to be sent: tells others that its keys are written, where lost writes may be sent again.
+    pub(super) fn mark(&self, command: &Command<'_>) -> Option<Mark> {
+        self.writes.as_ref().and_then(|writes| writes.begin(command))
     }
 
     /// What the server last said of itself, if it was ever reached.
@@ -272,8 +262,10 @@ impl Server {
         if self.is_held_off() {
             return Err(ConnectError::HeldOff);
         }
+        // Before the credentials: newer ones than these are never taken for these.
+        let generation = self.generation();
         let access = self.access();
-        let result = self.establish(&access, kind).await;
+        let result = self.establish(&access, generation, kind).await;
         self.note(&result.as_ref().map(|(_, identity)| identity));
         result.map(|(established, _)| established)
     }
@@ -304,7 +296,12 @@ impl Server {
         })
     }
 
-    async fn establish(&self, access: &Access, kind: Kind) -> Result<(Established, Identity), ConnectError> {
+    async fn establish(
+        &self,
+        access: &Access,
+        generation: u64,
+        kind: Kind,
+    ) -> Result<(Established, Identity), ConnectError> {
         let deadline = Instant::now() + access.dial.timeout;
         let socket = timeout_at(deadline, access.dial.open()).await.unwrap_or(Err(ConnectError::Timeout))?;
         let secured = timeout_at(deadline, access.dial.secure(socket)).await;
@@ -318,6 +315,9 @@ impl Server {
         })?;
         let Introduced { identity, trace, severed } = introduced;
         self.condemned().retain(|lost| !condemned.contains(lost));
+        if !severed.is_empty() {
+            self.may_sever.store(!severed.contains(&Severed::Denied), Ordering::Relaxed);
+        }
         for severed in severed {
             self.metrics.severs.add(severed.label());
         }
@@ -329,7 +329,7 @@ impl Server {
             let catalogue = timeout_at(deadline, handshake::catalogue(&mut stream, &nonce())).await;
             *self.catalogue() = Arc::new(catalogue.unwrap_or(Err(ConnectError::Timeout))?);
         }
-        Ok((Established { stream, trace }, identity))
+        Ok((Established { stream, generation, trace }, identity))
     }
 
     /// Remembers how an attempt ended, and logs what is new.
@@ -359,7 +359,10 @@ impl Server {
             }
             Err(error) => {
                 self.metrics.connects.add(error.label());
-                state.away_since.get_or_insert(now);
+                // Whoever has a connection keeps it.
+                if self.ready_workers.load(Ordering::Relaxed) == 0 {
+                    state.away_since.get_or_insert(now);
+                }
                 state.hold_until = error.is_configuration().then(|| now + HOLD_OFF);
                 let trouble = error.to_string();
                 if state.trouble.as_ref() != Some(&trouble) {
@@ -376,7 +379,7 @@ impl Server {
     }
 }
 
-/// A text nobody else's `PING` would bear.
-fn nonce() -> String {
+/// A text nobody else's `ECHO` would bear.
+pub(super) fn nonce() -> String {
     format!("cloakroom-{:016x}", fastrand::u64(..))
 }

@@ -1,17 +1,20 @@
 //! One request on a multiplexed connection, and who hears its reply.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::UNKNOWN_OUTCOME;
 use super::read_back::ReadBack;
+use super::writes::Mark;
 use crate::command::{Effect, Shape};
 use crate::outbox::{Form, Outbox, Slot};
 
 /// Whom a reply is for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Recipient {
     pub(super) outbox: Rc<Outbox>,
     pub(super) slot: Slot,
@@ -31,13 +34,30 @@ pub(super) enum Audience {
     Client(Recipient),
     /// Whoever looks what became of a lost write, for the client that sent that.
     Look(Rc<RefCell<Look>>),
+    /// Ourselves, who want to know that the server answers, and that nothing has come out of step. The reply.
+    Probe(Box<[u8]>),
 }
 
 /// A lost write that is being looked for.
 pub(super) struct Look {
     pub(super) read_back: ReadBack,
-    /// `None` once the client has been answered.
-    pub(super) recipient: Option<Recipient>,
+    /// `None` once it is decided.
+    pub(super) lost: Option<LostWrite>,
+}
+
+/// A write that may have run.
+pub(super) struct LostWrite {
+    pub(super) ticket: Ticket,
+    pub(super) request: Bytes,
+    /// Since when its client waits to hear what became of it.
+    pub(super) since: Instant,
+}
+
+/// Lengths only (G8).
+impl fmt::Debug for LostWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a lost write of {} bytes", self.request.len())
+    }
 }
 
 /// One request.
@@ -52,6 +72,8 @@ pub(super) struct Ticket {
     pub(super) since: Instant,
     /// How often it was sent on a connection that was then lost.
     pub(super) tries: u8,
+    /// Where lost writes may be sent again: what tells whether anybody else has written the same keys.
+    pub(super) mark: Option<Mark>,
 }
 
 /// How requests ended that the server did not answer.
@@ -63,6 +85,10 @@ pub(super) struct Endings {
     pub(super) kept: u64,
     /// Lost writes that were found to have been executed.
     pub(super) executed: u64,
+    /// Lost writes that are sent again.
+    pub(super) replayed: u64,
+    /// Requests the server would not execute for now, and that are sent again.
+    pub(super) refused: u64,
 }
 
 impl Endings {
@@ -71,34 +97,34 @@ impl Endings {
         self.unknown += other.unknown;
         self.kept += other.kept;
         self.executed += other.executed;
+        self.replayed += other.replayed;
+        self.refused += other.refused;
     }
 }
 
 impl Audience {
-    /// The client that waits, and where; `None` if it has been answered.
-    pub(super) fn client(&self) -> Option<(Rc<Outbox>, Slot)> {
-        let of = |recipient: &Recipient| (Rc::clone(&recipient.outbox), recipient.slot);
+    /// The client that waits; `None` if it has been answered, or there is none.
+    pub(super) fn client(&self) -> Option<Rc<Outbox>> {
         match self {
-            Self::Client(recipient) => Some(of(recipient)),
-            Self::Look(look) => look.borrow().recipient.as_ref().map(of),
+            Self::Client(recipient) => Some(Rc::clone(&recipient.outbox)),
+            Self::Look(look) => look.borrow().lost.as_ref().and_then(|lost| lost.ticket.audience.as_ref()?.client()),
+            Self::Probe(_) => None,
         }
     }
-}
 
-impl Look {
-    /// The next reply has come; the last one decides.
-    pub(super) fn hear(&mut self, frame: &[u8], now: Instant) -> Endings {
-        let Some(said) = self.read_back.hear(frame, now) else { return Endings::default() };
-        let Some(Recipient { outbox, slot, .. }) = self.recipient.take() else { return Endings::default() };
-        match said {
-            Some(answer) => {
-                outbox.deliver(slot, answer, Form::AsIs);
-                Endings { executed: 1, ..Endings::default() }
+    /// Answers whoever waits for it with an error: `text`, or that nobody knows, where it only looked for a write.
+    pub(super) fn fail(&self, text: &str) -> Endings {
+        match self {
+            Self::Client(Recipient { outbox, slot, .. }) => outbox.fail(*slot, text),
+            Self::Look(look) => {
+                let lost = look.borrow_mut().lost.take();
+                return lost.map(|lost| lost.ticket.fail(UNKNOWN_OUTCOME)).unwrap_or_default();
             }
-            None => {
-                outbox.fail(slot, UNKNOWN_OUTCOME);
-                Endings { unknown: 1, ..Endings::default() }
-            }
+            Self::Probe(_) => return Endings::default(),
+        }
+        match text == UNKNOWN_OUTCOME {
+            true => Endings { unknown: 1, ..Endings::default() },
+            false => Endings { not_executed: 1, ..Endings::default() },
         }
     }
 }
@@ -106,21 +132,16 @@ impl Look {
 impl Ticket {
     /// A request of `len` bytes that has just been queued.
     pub(super) fn new(audience: Audience, len: usize, about: About, now: Instant) -> Self {
-        Self { audience: Some(audience), len, about, unsent_since: now, since: now, tries: 0 }
+        Self { audience: Some(audience), len, about, unsent_since: now, since: now, tries: 0, mark: None }
     }
 
-    /// Answers whoever waits for it with an error: `text`, or that nobody knows, where it only looked for a write.
+    /// Whether it was sent before, and nobody knows what became of that.
+    pub(super) fn may_have_run(&self) -> bool {
+        self.tries > 0 && self.about.effect == Effect::Write
+    }
+
+    /// Answers whoever waits for it with an error.
     pub(super) fn fail(self, text: &str) -> Endings {
-        let (recipient, text) = match self.audience {
-            None => (None, text),
-            Some(Audience::Client(recipient)) => (Some(recipient), text),
-            Some(Audience::Look(look)) => (look.borrow_mut().recipient.take(), UNKNOWN_OUTCOME),
-        };
-        let Some(Recipient { outbox, slot, .. }) = recipient else { return Endings::default() };
-        outbox.fail(slot, text);
-        match text == UNKNOWN_OUTCOME {
-            true => Endings { unknown: 1, ..Endings::default() },
-            false => Endings { not_executed: 1, ..Endings::default() },
-        }
+        self.audience.map(|audience| audience.fail(text)).unwrap_or_default()
     }
 }

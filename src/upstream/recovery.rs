@@ -1,0 +1,331 @@
+//! Losing the server and finding it again, as far as it concerns what clients are told (G2, G3).
+//!
+//! Everything that is decided about a multiplexed connection is decided here, from what is passed in: requests, bytes
+//! that were written, replies, losses, the time. Nothing here waits or touches a socket; [`super::lane`] does, and asks
+//! this what is next.
+//!
+//! ```text
+//!   send() ─▶ ┌───────────────┐ ─▶ unwritten()           what may be written now
+//! answer() ─▶ │   Recovery    │ ─▶ outboxes              what clients are told
+//!   lost() ─▶ │ phase · queue │ ─▶ attempt_at()          when to connect again
+//! expire() ─▶ └───────────────┘ ─▶ next_deadline()       when to call `expire` again
+//! ```
+//!
+//! | what | rule |
+//! |---|---|
+//! | not wholly written | surely did not run: waits for the next connection |
+//! | a read | waits for it too, [`MAX_TRIES`] times |
+//! | a write whose effect is plain | is looked for before anything else is sent ([`super::read_back`]) |
+//! | any other write | its client is told that nobody knows, once the lost connection is severed |
+//! | in `eager` mode, a write that can be repeated | is sent again if nobody else here has touched its keys ([`super::writes`]) |
+//! | refused by a server that executes nothing | waits for a server that does |
+
+mod lost;
+mod refused;
+mod renewal;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use self::refused::Refused;
+use super::in_flight::{Desync, InFlight};
+use super::lane::LaneLimits;
+use super::loss::Loss;
+use super::phase::{Event, Phase};
+use super::ticket::{About, Audience, Endings, Look, LostWrite, Recipient, Ticket};
+use super::{NOT_EXECUTED, UNKNOWN_OUTCOME};
+use crate::backoff::Backoff;
+use crate::command::{Effect, Shape};
+use crate::config::Reconnect;
+use crate::outbox::{Form, Outbox};
+use crate::resp::encode;
+
+/// How often a request whose connection was lost is sent again.
+pub(super) const MAX_TRIES: u8 = 2;
+
+/// After this long without a reply that was due, the connection is thrown away.
+const STALL: Duration = Duration::from_secs(5);
+
+/// A server that has said nothing for so long is asked whether it is still there.
+const PROBE_AFTER: Duration = Duration::from_secs(1);
+
+/// A connection that lived this long, or answered a request, was a good one: the next attempt is not delayed.
+const HEALTHY: Duration = Duration::from_secs(1);
+
+/// The requests of one multiplexed connection, and what becomes of them.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    phase: Phase,
+    limits: LaneLimits,
+    queue: InFlight,
+    link: Link,
+    /// Writes that may have run on a connection that is not severed yet.
+    lost: Vec<LostWrite>,
+    /// Lost writes that are sent again before anything else.
+    again: Vec<LostWrite>,
+    /// What the server would not execute.
+    refused: Vec<Refused>,
+    backoff: Backoff,
+    attempt_at: Instant,
+    /// What was not counted yet.
+    endings: Endings,
+}
+
+/// What is known of the present connection.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    since: Instant,
+    has_answered: bool,
+    /// When it last said anything.
+    heard: Instant,
+    /// It has been asked whether it is still there.
+    is_probed: bool,
+    /// When a successor is wanted.
+    renew_at: Option<Instant>,
+    /// A successor is being made.
+    is_renewing: bool,
+    /// Which credentials it was made with.
+    generation: u64,
+    /// Whether nothing from a lost connection can run any more.
+    has_severed: bool,
+}
+
+impl Link {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            has_answered: false,
+            heard: now,
+            is_probed: false,
+            renew_at: None,
+            is_renewing: false,
+            generation: 0,
+            has_severed: false,
+        }
+    }
+}
+
+/// A connection that is ready, as far as the machine is concerned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Which credentials it was made with.
+    pub(super) generation: u64,
+    /// How long it may live, if not for ever.
+    pub(super) lifetime: Option<Duration>,
+    /// Whether the server has forgotten all that were lost before: it may forbid to be asked.
+    pub(super) has_severed: bool,
+}
+
+impl Recovery {
+    pub(super) fn new(limits: LaneLimits, now: Instant) -> Self {
+        Self {
+            phase: Phase::Away,
+            limits,
+            queue: InFlight::default(),
+            link: Link::new(now),
+            lost: Vec::new(),
+            again: Vec::new(),
+            refused: Vec::new(),
+            backoff: Backoff::default(),
+            attempt_at: now,
+            endings: Endings::default(),
+        }
+    }
+
+    /// Queues a request.
+    pub(super) fn push(&mut self, ticket: Ticket, request: &[u8]) {
+        self.queue.push(ticket, request);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Bytes of requests held.
+    pub(super) fn size(&self) -> usize {
+        self.queue.size()
+    }
+
+    /// Whether there is nothing to be done for any client.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.lost.is_empty() && self.again.is_empty() && self.refused.is_empty()
+    }
+
+    /// What may be written now and is not.
+    pub(super) fn unwritten(&self) -> &[u8] {
+        self.queue.unwritten()
+    }
+
+    pub(super) fn wrote(&mut self, len: usize) {
+        self.queue.wrote(len);
+    }
+
+    /// How long the oldest request has been waiting.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.queue.age(now)
+    }
+
+    /// How requests have ended since this was last asked.
+    pub(super) fn take_endings(&mut self) -> Endings {
+        std::mem::take(&mut self.endings)
+    }
+
+    /// When to try to connect.
+    pub(super) fn attempt_at(&self) -> Instant {
+        self.attempt_at
+    }
+
+    /// No connection could be made. `said` is the server's own word, which it would answer to every request as well.
+    /// `random` is in `0.0..1.0`.
+    pub(super) fn not_connected(&mut self, said: Option<&str>, now: Instant, random: f64) {
+        self.attempt_at = now + self.backoff.next(random);
+        if let Some(text) = said {
+            self.give_up(Duration::ZERO, text, now);
+        }
+    }
+
+    /// Answers what has waited for `timeout` to be sent with `text`.
+    pub(super) fn give_up(&mut self, timeout: Duration, text: &str, now: Instant) {
+        self.endings.add(self.queue.expire_unsent(timeout, now, text));
+        let queue_timeout = self.limits.queue_timeout;
+        for lost in self.lost.extract_if(.., |lost| lost.since + queue_timeout <= now) {
+            self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME));
+        }
+    }
+
+    /// When the next request will have waited for `timeout` to be sent, or to hear that nobody knows.
+    pub(super) fn next_to_give_up(&self, timeout: Duration) -> Option<Instant> {
+        let lost = self.lost.iter().map(|lost| lost.since + self.limits.queue_timeout).min();
+        self.queue.next_unsent_expiry(timeout).into_iter().chain(lost).min()
+    }
+
+    /// Something has come from the server.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.link.heard = now;
+    }
+
+    /// The oldest request is answered by `frame`.
+    ///
+    /// # Errors
+    /// It cannot be: the connection must be thrown away.
+    pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool, now: Instant) -> Result<(), Desync> {
+        self.queue.check(frame)?;
+        if frame[0] == b'-' && self.is_refusal(frame) {
+            return self.refuse(frame, now);
+        }
+        let Ticket { audience, mark, .. } = self.queue.pop()?;
+        self.link.has_answered = true;
+        match audience {
+            None => {}
+            Some(Audience::Client(Recipient { outbox, slot, form })) => {
+                self.pass_on_refusals(&outbox);
+                // Ended before its client can know, and ask others to write.
+                drop(mark);
+                outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
+            }
+            Some(Audience::Look(look)) => self.hear(&look, frame, now),
+            Some(Audience::Probe(expected)) => {
+                self.link.is_probed = false;
+                // It may be too busy to say more than that.
+                if frame[0] != b'-' && *frame != *expected {
+                    return Err(Desync::Nonce);
+                }
+            }
+        }
+        self.settle_if_drained(now);
+        Ok(())
+    }
+
+    /// A piece of the reply to the oldest request.
+    ///
+    /// # Errors
+    /// It cannot be: the connection must be thrown away.
+    pub(super) fn answer_piece(&mut self, bytes: Bytes, is_last: bool, now: Instant) -> Result<(), Desync> {
+        self.queue.piece(bytes, is_last, now)?;
+        if !is_last {
+            return Ok(());
+        }
+        self.link.has_answered = true;
+        match self.queue.pop()?.audience {
+            Some(Audience::Client(Recipient { outbox, .. })) => self.pass_on_refusals(&outbox),
+            // Longer than what is looked for.
+            Some(Audience::Look(look)) => self.hear(&look, b"", now),
+            Some(Audience::Probe(_)) => return Err(Desync::Nonce),
+            None => {}
+        }
+        self.settle_if_drained(now);
+        Ok(())
+    }
+
+    fn begin_link(&mut self, arrival: Arrival, now: Instant, random: f64) {
+        // Those that were made together are not renewed together.
+        let renew_at = arrival.lifetime.map(|lifetime| now + lifetime.mul_f64(0.9 + 0.2 * random));
+        let Arrival { generation, has_severed, .. } = arrival;
+        self.link = Link { renew_at, generation, has_severed, ..Link::new(now) };
+        self.queue.restart_clocks(now);
+    }
+
+    /// When to call [`Recovery::expire`] again. `stuck_since`: since when the socket takes nothing.
+    pub(super) fn next_deadline(&self, stuck_since: Option<Instant>, now: Instant) -> Option<Instant> {
+        let Self { limits, link, queue, .. } = self;
+        let reply = queue.next_expiry(limits.reply_timeout, STALL);
+        let unsent = match self.may_give_up(stuck_since, now) {
+            true => queue.next_unsent_expiry(limits.queue_timeout),
+            false => stuck_since.map(|since| since + limits.queue_timeout),
+        };
+        let probed = queue.oldest().filter(|_| queue.is_only_probed()).map(|probe| probe.since + STALL);
+        let probe = self.may_probe().then(|| link.heard + PROBE_AFTER);
+        let renewal = link.renew_at.filter(|_| self.phase == Phase::Up && !link.is_renewing);
+        [reply, unsent, probed, probe, renewal].into_iter().flatten().min()
+    }
+
+    /// Answers what has waited too long, and asks a server that has been silent for long whether it is still there;
+    /// `nonce` is what it is to answer.
+    ///
+    /// # Errors
+    /// It has been silent for too long: the connection must be thrown away.
+    pub(super) fn expire(
+        &mut self,
+        stuck_since: Option<Instant>,
+        now: Instant,
+        nonce: impl FnOnce() -> String,
+    ) -> Result<(), Loss> {
+        self.endings.add(self.queue.expire_sent(self.limits.reply_timeout, now));
+        if self.may_give_up(stuck_since, now) {
+            self.give_up(self.limits.queue_timeout, NOT_EXECUTED, now);
+            self.settle_if_drained(now);
+        }
+        let patience = if self.queue.is_only_probed() { STALL } else { self.limits.reply_timeout + STALL };
+        if self.queue.silence(now).is_some_and(|silence| silence >= patience) {
+            return Err(Loss::Stalled);
+        }
+        if self.may_probe() && self.link.heard + PROBE_AFTER <= now {
+            self.probe(&nonce(), now);
+        }
+        Ok(())
+    }
+
+    /// Whether requests that have not left may be told so: nothing is sent for now.
+    fn may_give_up(&self, stuck_since: Option<Instant>, now: Instant) -> bool {
+        self.phase != Phase::Up || stuck_since.is_some_and(|since| since + self.limits.queue_timeout <= now)
+    }
+
+    fn may_probe(&self) -> bool {
+        self.phase == Phase::Up && !self.link.is_probed
+    }
+
+    fn probe(&mut self, nonce: &str, now: Instant) {
+        let (mut request, mut reply) = (Vec::new(), Vec::new());
+        encode::request(&mut request, &[b"ECHO", nonce.as_bytes()]);
+        encode::bulk(&mut reply, nonce.as_bytes());
+        let about = About { effect: Effect::Read, shape: Shape::Text };
+        self.queue.push(Ticket::new(Audience::Probe(reply.into()), request.len(), about, now), &request);
+        self.link.is_probed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! From a lost connection to the next one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::*;
+use crate::upstream::in_flight::Left;
+use crate::upstream::read_back::ReadBack;
+use crate::upstream::replay;
+
+impl Recovery {
+    /// The connection is lost: answers what must be answered, keeps what may be sent again.
+    ///
+    /// What was not wholly written, and reads, surely change nothing when they are sent again; everything else
+    /// may have run.
+    pub(in crate::upstream) fn lost(&mut self, now: Instant, random: f64) {
+        self.phase = self.phase.on(Event::Lost);
+        let was_good = self.link.has_answered || now.saturating_duration_since(self.link.since) > HEALTHY;
+        if was_good {
+            self.backoff.reset();
+        }
+        self.attempt_at = if was_good { now } else { now + self.backoff.next(random) };
+        // They were not sent a second time yet.
+        let again = self.again.drain(..).map(|lost| LostWrite { since: now, ..lost });
+        self.lost.extend(again);
+        let Left { requests, sent, was_answering } = self.queue.take_all();
+        let last_writes = last_writes(&requests[..sent]);
+        let (mut looks, mut kept) = (Vec::new(), self.take_refused());
+        for (index, (mut ticket, request)) in requests.into_iter().enumerate() {
+            let Some(outbox) = ticket.audience.as_ref().and_then(Audience::client) else { continue };
+            let is_sent = index < sent;
+            // Nobody would hear what this read finds.
+            if outbox.is_closed() && ticket.about.effect == Effect::Read {
+                continue;
+            }
+            let is_look = matches!(ticket.audience, Some(Audience::Look(_)));
+            if index == 0 && was_answering && !is_look {
+                outbox.break_off();
+                continue;
+            }
+            let is_harmless = ticket.about.effect == Effect::Read || !is_sent && !ticket.may_have_run();
+            // A read must not find what the same client wrote behind it.
+            let is_overtaken = is_sent && last_writes.get(&Rc::as_ptr(&outbox)).is_some_and(|last| index < *last);
+            let stays = self.limits.reconnect != Reconnect::Off;
+            if stays && is_harmless && !is_overtaken && ticket.tries < MAX_TRIES {
+                if is_sent {
+                    ticket.tries += 1;
+                    ticket.unsent_since = now;
+                    self.endings.kept += 1;
+                }
+                let place = if is_look { &mut looks } else { &mut kept };
+                place.push((ticket, request));
+            } else if is_harmless {
+                self.endings.add(ticket.fail(NOT_EXECUTED));
+            } else if stays {
+                self.look(LostWrite { ticket, request, since: now }, !outbox.is_closed(), &mut looks);
+            } else {
+                self.endings.add(ticket.fail(UNKNOWN_OUTCOME));
+            }
+        }
+        self.queue.put_first(looks.into_iter().chain(kept));
+    }
+
+    /// Asks on the next connection what became of a lost write, where that tells anything.
+    fn look(&mut self, lost: LostWrite, is_waited_for: bool, looks: &mut Vec<(Ticket, Bytes)>) {
+        let now = lost.since;
+        let found = is_waited_for.then(|| ReadBack::of(&lost.request, lost.ticket.since, now)).flatten();
+        let Some((read_back, requests)) = found else { return self.lost.push(lost) };
+        let look = Rc::new(RefCell::new(Look { read_back, lost: Some(lost) }));
+        let about = About { effect: Effect::Read, shape: Shape::Any };
+        looks.extend(requests.into_iter().map(|request| {
+            let audience = Audience::Look(Rc::clone(&look));
+            (Ticket::new(audience, request.len(), about, now), Bytes::from(request))
+        }));
+    }
+
+    /// A connection is ready. What was lost before it is severed: what may have run then either has or never will.
+    pub(in crate::upstream) fn connected(&mut self, arrival: Arrival, now: Instant, random: f64) {
+        self.phase = self.phase.on(Event::Connected);
+        self.begin_link(arrival, now, random);
+        for lost in std::mem::take(&mut self.lost) {
+            self.decide(lost, now);
+        }
+        let looks = self.queue.len_of_first(|ticket| matches!(ticket.audience, Some(Audience::Look(_))));
+        self.queue.hold_back_behind(looks);
+        self.settle_if_drained(now);
+    }
+
+    /// The next reply to a look has come; the last one decides.
+    pub(super) fn hear(&mut self, look: &Rc<RefCell<Look>>, frame: &[u8], now: Instant) {
+        let mut look = look.borrow_mut();
+        let Some(said) = look.read_back.hear(frame, now) else { return };
+        let Some(lost) = look.lost.take() else { return };
+        match (said, &lost.ticket.audience) {
+            (Some(answer), Some(Audience::Client(Recipient { outbox, slot, .. }))) => {
+                outbox.deliver(*slot, answer, Form::AsIs);
+                self.endings.executed += 1;
+            }
+            _ => self.decide(lost, now),
+        }
+    }
+
+    /// What was not found may have run all the same: it is sent again where that does no harm, or nobody knows.
+    fn decide(&mut self, lost: LostWrite, now: Instant) {
+        match self.may_repeat(&lost, now) {
+            true => self.again.push(lost),
+            false => self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME)),
+        }
+    }
+
+    fn may_repeat(&self, lost: &LostWrite, now: Instant) -> bool {
+        let LostWrite { ticket, request, .. } = lost;
+        self.link.has_severed
+            && ticket.tries < MAX_TRIES
+            && ticket.mark.as_ref().is_some_and(|mark| mark.is_untouched())
+            && ticket.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_closed())
+            && replay::again(request, now - ticket.since).is_some()
+    }
+
+    /// Once all is known of the lost writes: those that are sent again go first, then everything else.
+    pub(super) fn settle_if_drained(&mut self, now: Instant) {
+        if self.phase != Phase::Settling || !self.queue.is_drained() {
+            return;
+        }
+        self.phase = self.phase.on(Event::Drained);
+        self.queue.let_go();
+        let mut first = Vec::new();
+        for lost in std::mem::take(&mut self.again) {
+            // Somebody may have written meanwhile.
+            let again = match self.may_repeat(&lost, now) {
+                true => replay::again(&lost.request, now - lost.ticket.since),
+                false => None,
+            };
+            let Some(request) = again else {
+                self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME));
+                continue;
+            };
+            let tries = lost.ticket.tries + 1;
+            first.push((Ticket { tries, len: request.len(), since: now, ..lost.ticket }, Bytes::from(request)));
+        }
+        self.endings.replayed += first.len() as u64;
+        self.queue.put_first(first);
+    }
+}
+
+/// For each client the place of its last write that was wholly written.
+fn last_writes(sent: &[(Ticket, Bytes)]) -> HashMap<*const Outbox, usize> {
+    let mut places = HashMap::new();
+    for (index, (ticket, _)) in sent.iter().enumerate() {
+        if let (Effect::Write, Some(Audience::Client(recipient))) = (ticket.about.effect, &ticket.audience) {
+            places.insert(Rc::as_ptr(&recipient.outbox), index);
+        }
+    }
+    places
+}

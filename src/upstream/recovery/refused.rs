@@ -1,0 +1,68 @@
+//! What a server says that executes nothing: it loads its data, or is no primary any more.
+//!
+//! Such a request surely did not run. It waits for a connection to a server that executes again, together with all that
+//! came behind it: nothing overtakes it.
+
+use std::fmt;
+
+use super::*;
+
+/// How a server begins that executes nothing, for now or ever: these were refused before they ran.
+const REFUSALS: [&[u8]; 5] = [b"-LOADING ", b"-READONLY ", b"-MASTERDOWN ", b"-CLUSTERDOWN ", b"-TRYAGAIN "];
+
+/// A request the server would not execute, and its own word on it.
+pub(super) struct Refused {
+    ticket: Ticket,
+    request: Bytes,
+    said: Box<[u8]>,
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a refused request of {} bytes", self.ticket.len)
+    }
+}
+
+impl Recovery {
+    /// Whether a server says so that it has not executed the oldest request, and nothing else for now. What a script
+    /// passes on of an error may come after it has written.
+    pub(super) fn is_refusal(&self, frame: &[u8]) -> bool {
+        self.queue.oldest().is_some_and(|ticket| ticket.about.shape != Shape::Script)
+            && REFUSALS.iter().any(|refusal| frame.starts_with(refusal))
+    }
+
+    pub(super) fn refuse(&mut self, said: &[u8], now: Instant) -> Result<(), Desync> {
+        let (ticket, request) = self.queue.pop_request()?;
+        self.phase = self.phase.on(Event::Refused);
+        self.queue.hold_back();
+        let may_wait = self.limits.reconnect != Reconnect::Off && ticket.unsent_since + self.limits.queue_timeout > now;
+        match &ticket.audience {
+            // It may have run the first time.
+            Some(audience) if ticket.may_have_run() => self.endings.add(audience.fail(UNKNOWN_OUTCOME)),
+            Some(Audience::Client(Recipient { outbox, .. })) if may_wait && !outbox.is_closed() => {
+                self.refused.push(Refused { ticket, request, said: said.into() });
+            }
+            Some(Audience::Client(Recipient { outbox, slot, .. })) => {
+                self.pass_on_refusals(outbox);
+                outbox.deliver(*slot, said, Form::AsIs);
+            }
+            Some(Audience::Look(look)) => self.hear(look, said, now),
+            Some(Audience::Probe(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Of this client's requests one was executed: those before it cannot be any more.
+    pub(super) fn pass_on_refusals(&mut self, client: &Rc<Outbox>) {
+        let is_theirs = |refused: &mut Refused| matches!(&refused.ticket.audience, Some(Audience::Client(own)) if Rc::ptr_eq(&own.outbox, client));
+        for Refused { ticket, said, .. } in self.refused.extract_if(.., is_theirs) {
+            if let Some(Audience::Client(Recipient { outbox, slot, .. })) = ticket.audience {
+                outbox.deliver(slot, &said, Form::AsIs);
+            }
+        }
+    }
+
+    pub(super) fn take_refused(&mut self) -> Vec<(Ticket, Bytes)> {
+        self.refused.drain(..).map(|Refused { ticket, request, .. }| (ticket, request)).collect()
+    }
+}
