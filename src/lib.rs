@@ -13,7 +13,7 @@
 //! | 2 | [`command`] | what a request is: effect, route, reply form |
 //! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
 //! | 1 | [`resp`] | bytes and frames |
-//! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`socket`], [`supervisor`], [`wakeup`] | plain values and names |
+//! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`socket`], [`supervisor`], [`wakeup`], [`watch`] | plain values and names |
 //!
 //! Floor 3 is kept for the session rules and the cache: pure, between what a command is and where it goes.
 //!
@@ -36,16 +36,18 @@ pub mod socket;
 pub mod supervisor;
 pub mod upstream;
 pub mod wakeup;
+pub mod watch;
 
 use std::future::Future;
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, Port};
@@ -54,8 +56,11 @@ use crate::config::{Config, ConfigError, Loaded, Verify};
 use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, Users, Workers};
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
 use crate::supervisor::Inherited;
-use crate::upstream::tls::Tls;
-use crate::upstream::{Access, Dial, LaneLimits, Network, Password, Server};
+use crate::upstream::{Access, LaneLimits, Server};
+use crate::watch::Watch;
+
+/// How often the files are looked at the server is reached with.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A configuration whose files have been read: what can only fail by the network's or the system's doing.
 #[derive(Debug)]
@@ -73,37 +78,13 @@ impl Prepared {
     /// The first that cannot be used, with the key that names it.
     pub fn new(loaded: &Loaded) -> Result<Self, ConfigError> {
         let Config { listen, upstream, .. } = &loaded.config;
-        let tls = match upstream.tls.enabled {
-            false => None,
-            true => Some(
-                Tls::new(&upstream.tls, &upstream.server)
-                    .map_err(|error| loaded.error(&format!("upstream.tls.{}", error.key), error.problem))?,
-            ),
-        };
-        let password = match (&upstream.password, &upstream.password_file) {
-            (Some(password), _) => Password::Inline(password.clone()),
-            (None, Some(path)) => Password::File(path.clone()),
-            (None, None) => Password::None,
-        };
-        password.check().map_err(|problem| loaded.error("upstream.password_file", problem))?;
+        let access = Access::read(upstream).map_err(|(key, problem)| loaded.error(&key, problem))?;
         let users = match &listen.password_file {
             None => Users::default(),
             Some(path) => Users::read(path).map_err(|problem| loaded.error("listen.password_file", problem))?,
         };
         let listen_tls = TlsListener::new(&listen.tls)
             .map_err(|error| loaded.error(&format!("listen.tls.{}", error.key), error.problem))?;
-        let access = Access {
-            dial: Dial {
-                address: upstream.server.clone(),
-                tls,
-                timeout: upstream.connect_timeout,
-                network: Network::System,
-            },
-            username: upstream.username.clone(),
-            password,
-            name: upstream.name.clone(),
-            lifetime: upstream.max_lifetime,
-        };
         let door = Door { users: Arc::new(users), tls: listen_tls, max_clients: listen.max_clients };
         Ok(Self { config: loaded.config.clone(), access, door, inherited: None })
     }
@@ -166,6 +147,20 @@ impl Prepared {
         match fixed.as_slice() {
             [] => info!("configuration reloaded"),
             keys => warn!(keys = keys.join(", "), "configuration reloaded, but these keys need a restart"),
+        }
+    }
+
+    /// A file the server is reached with has changed: connections are made with what it holds now, if that is of use.
+    fn renew_access(&mut self, file: &Path, server: &Server) {
+        match Access::read(&self.config.upstream) {
+            Ok(access) => {
+                info!(file = %file.display(), "file has changed; upstream connections are renewed");
+                self.access = access;
+                server.reload(self.access.clone());
+            }
+            Err((key, problem)) => {
+                error!(key, problem, "file has changed and cannot be used; what was read before stays in force");
+            }
         }
     }
 
@@ -243,7 +238,18 @@ pub async fn run(
     supervisor::ready();
     let admin = tokio::spawn(Admin::new(recorder, Arc::clone(&server), count).run(port));
     let reload = async {
-        while let Some(new) = reloads.recv().await {
+        let mut files = Watch::new(prepared.access.files.clone());
+        let mut look = interval(LOOK);
+        loop {
+            let new = tokio::select! {
+                Some(new) = reloads.recv() => new,
+                _ = look.tick() => {
+                    if let Some(file) = files.changed() {
+                        prepared.renew_access(file, &server);
+                    }
+                    continue;
+                }
+            };
             // A socket that was handed over is not the one the file names.
             let is_same = new.config.listen.address == prepared.config.listen.address;
             if let Some(problem) = new.config.listen.openness(&address).filter(|_| is_same) {
@@ -251,10 +257,10 @@ pub async fn run(
                 continue;
             }
             prepared.reload(new);
+            files = Watch::new(prepared.access.files.clone());
             server.reload(prepared.access.clone());
             workers.reload(&prepared.settings(), prepared.door.clone());
         }
-        std::future::pending().await
     };
     tokio::select! {
         () = listener.run(&workers) => {}

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::dial::Dial;
+use super::dial::{Dial, Network};
+use super::tls::Tls;
+use crate::config::Upstream;
 
 /// Where the server's password comes from.
 #[derive(Debug, Clone)]
@@ -14,7 +16,7 @@ pub enum Password {
     None,
     /// From the configuration or the environment.
     Inline(SecretString),
-    /// From a file, read again for every handshake: a rotated password needs no restart.
+    /// From a file, read again for every handshake.
     File(PathBuf),
 }
 
@@ -51,4 +53,49 @@ pub struct Access {
     pub name: String,
     /// How long a connection lives, if not for ever.
     pub lifetime: Option<Duration>,
+    /// What was read for it: others are read when one of them changes.
+    pub files: Vec<PathBuf>,
+}
+
+impl Access {
+    /// Reads the files `[upstream]` names.
+    ///
+    /// # Errors
+    /// The key whose file or value cannot be used, and why.
+    pub fn read(upstream: &Upstream) -> Result<Self, (String, String)> {
+        let tls = match upstream.tls.enabled {
+            false => None,
+            true => Some(
+                Tls::new(&upstream.tls, &upstream.server)
+                    .map_err(|error| (format!("upstream.tls.{}", error.key), error.problem))?,
+            ),
+        };
+        let password = match (&upstream.password, &upstream.password_file) {
+            (Some(password), _) => Password::Inline(password.clone()),
+            (None, Some(path)) => Password::File(path.clone()),
+            (None, None) => Password::None,
+        };
+        password.check().map_err(|problem| ("upstream.password_file".to_owned(), problem))?;
+        let mut files: Vec<_> = match &password {
+            Password::File(path) => vec![path.clone()],
+            Password::None | Password::Inline(_) => Vec::new(),
+        };
+        if tls.is_some() {
+            let tls = &upstream.tls;
+            files.extend([&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten().cloned());
+        }
+        Ok(Self {
+            dial: Dial {
+                address: upstream.server.clone(),
+                tls,
+                timeout: upstream.connect_timeout,
+                network: Network::System,
+            },
+            username: upstream.username.clone(),
+            password,
+            name: upstream.name.clone(),
+            lifetime: upstream.max_lifetime,
+            files,
+        })
+    }
 }

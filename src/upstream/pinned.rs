@@ -51,6 +51,9 @@ pub struct Pinned {
     stuck_since: Option<Instant>,
     /// For whoever replaces it, should it be lost.
     trace: Trace,
+    since: Instant,
+    /// Which credentials it was made with.
+    generation: u64,
     /// While a client holds it. An idle connection keeps nobody waiting.
     permit: Option<OwnedSemaphorePermit>,
     _gauge: Counted,
@@ -314,6 +317,8 @@ impl Pool {
             large_len: 0,
             stuck_since: None,
             trace: established.trace,
+            since: Instant::now(),
+            generation: established.generation,
             permit,
             _gauge: Counted::new(&self.server.metrics.pinned),
         })
@@ -321,6 +326,9 @@ impl Pool {
 
     /// Gives a connection back: it is proven clean in the background, or closed.
     pub fn check_in(self: &Rc<Self>, mut pinned: Pinned) {
+        if self.server.is_old(pinned.since, pinned.generation) {
+            return;
+        }
         if self.idle.borrow().iter().filter(|idle| idle.kind == pinned.kind).count() >= KEEP_IDLE {
             return;
         }
@@ -347,8 +355,8 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         while let Some(index) = idle.iter().rposition(|pinned| pinned.kind == kind) {
             let mut pinned = idle.remove(index);
-            // One the server has closed meanwhile is dropped here.
-            if pinned.is_quiet() {
+            // One the server has closed meanwhile is dropped here, and one that is old.
+            if pinned.is_quiet() && !self.server.is_old(pinned.since, pinned.generation) {
                 return Some(pinned);
             }
         }

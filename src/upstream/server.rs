@@ -124,6 +124,12 @@ impl Server {
         self.generation.load(Ordering::Relaxed)
     }
 
+    /// Whether a connection is older than it may be, or made with other credentials than they are now.
+    pub(super) fn is_old(&self, since: Instant, generation: u64) -> bool {
+        let is_too_old = self.access().lifetime.is_some_and(|lifetime| since.elapsed() > lifetime);
+        is_too_old || generation != self.generation()
+    }
+
     /// What whoever decides must know of a connection.
     pub(super) fn arrival(&self, established: &Established) -> Arrival {
         Arrival {
