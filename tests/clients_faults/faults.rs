@@ -176,11 +176,7 @@ impl Scene {
 
     fn load(&mut self) {
         self.server.cli(&["DEBUG", "POPULATE", "50000", "key", "100"]);
-        self.server.cli(&["BGREWRITEAOF"]);
-        wait_until("all of it is on disk", || {
-            let info = self.server.cli(&["INFO", "persistence"]);
-            ["aof_rewrite_in_progress:0\r", "aof_rewrite_scheduled:0\r"].iter().all(|line| info.contains(line))
-        });
+        self.server.rewrite_file();
         self.server.kill();
         self.wait_lost();
         self.server.start_loading();
