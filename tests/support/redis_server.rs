@@ -98,6 +98,12 @@ impl RedisOptions {
         self
     }
 
+    /// Without the lines that begin so.
+    pub fn without(mut self, beginning: &str) -> Self {
+        self.lines.retain(|line| !line.starts_with(beginning));
+        self
+    }
+
     /// Returns when the server answers.
     pub fn start(self) -> RedisServer {
         let mut server = RedisServer {
