@@ -14,6 +14,8 @@ mod support;
 
 #[path = "clients_faults/faults.rs"]
 mod faults;
+#[path = "clients_faults/off.rs"]
+mod off;
 #[path = "clients_faults/secret.rs"]
 mod secret;
 #[path = "clients_faults/session.rs"]
