@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use schedule::Tally;
+use schedule::{Course, Tally};
 use support::Certificates;
 
 const UNKNOWN: &str = "UNKNOWN upstream connection lost; outcome unknown";
@@ -50,26 +50,50 @@ const SLACK: Duration = Duration::from_millis(1500);
 /// Schedules at a time: most of what they do is waiting.
 const AT_ONCE: usize = 3;
 
+/// As many others as a schedule with a long silence is worth in time.
+const A_LONG_ONE_IS: u64 = 12;
+
 #[test]
 fn conservative_tells_the_truth_whatever_happens() {
-    run_all("conservative", 72);
+    run_all(Course::new("conservative_tells_the_truth_whatever_happens", "conservative"), 72);
 }
 
 #[test]
 fn off_tells_the_truth_whatever_happens() {
-    run_all("off", 24);
+    run_all(Course::new("off_tells_the_truth_whatever_happens", "off"), 24);
 }
 
-/// Runs so many schedules in a mode, or those that are asked for.
-fn run_all(mode: &'static str, by_default: u64) {
+#[test]
+#[ignore = "refused"]
+fn eager_tells_the_truth_whatever_happens() {
+    run_all(Course::new("eager_tells_the_truth_whatever_happens", "eager"), 24);
+}
+
+/// Connections are given up because nothing comes, and then everything comes.
+#[test]
+fn conservative_tells_the_truth_after_a_long_silence() {
+    run_all(Course::new("conservative_tells_the_truth_after_a_long_silence", "conservative").silent(), 6);
+}
+
+#[test]
+fn off_tells_the_truth_after_a_long_silence() {
+    run_all(Course::new("off_tells_the_truth_after_a_long_silence", "off").silent(), 3);
+}
+
+/// Runs so many schedules, or those that are asked for.
+fn run_all(course: Course, by_default: u64) {
     let asked_for = variable("CLOAKROOM_SEED");
     let first = asked_for.unwrap_or_else(|| fastrand::u64(..1 << 40));
-    let count = if asked_for.is_some() { 1 } else { variable("CLOAKROOM_SCHEDULES").unwrap_or(by_default) };
+    let count = match (asked_for, variable("CLOAKROOM_SCHEDULES")) {
+        (Some(_), _) => 1,
+        (None, None) => by_default,
+        (None, Some(count)) => count.div_ceil(if course.is_long { A_LONG_ONE_IS } else { 1 }),
+    };
     let certificates = Certificates::new();
     let next = AtomicU64::new(first);
     let results = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(count as usize) {
+        for _ in 0..(if course.is_long { 2 * AT_ONCE } else { AT_ONCE }).min(count as usize) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -77,8 +101,8 @@ fn run_all(mode: &'static str, by_default: u64) {
                         return;
                     }
                     // A client or a helper that panicked, the proxy not ready in time: the seed is shown all the same.
-                    let run = AssertUnwindSafe(|| schedule::run(mode, seed, &certificates));
-                    let result = catch_unwind(run).unwrap_or_else(|_| Err(schedule::panicked(mode, seed)));
+                    let run = AssertUnwindSafe(|| schedule::run(course, seed, &certificates));
+                    let result = catch_unwind(run).unwrap_or_else(|_| Err(schedule::panicked(course, seed)));
                     if let Err(wrong) = &result {
                         eprintln!("{wrong}");
                     }
@@ -90,7 +114,7 @@ fn run_all(mode: &'static str, by_default: u64) {
     let results = results.into_inner().expect("no panic");
     let mut sum = Tally::default();
     results.iter().filter_map(|(_, result)| result.as_ref().ok()).for_each(|tally| sum.add(tally));
-    eprintln!("{mode}: {count} schedules from {first} on, {sum:?}");
+    eprintln!("{}: {count} schedules from {first} on, {sum:?}", course.test);
     let failed: Vec<_> = results.iter().filter(|(_, result)| result.is_err()).map(|(seed, _)| seed).collect();
     assert!(
         failed.is_empty(),

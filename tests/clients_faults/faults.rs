@@ -3,14 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::{Cut, Direction, Proxy, RedisServer, Relay, Wire, wait_until};
+use super::secret::Secret;
+use super::support::{Cut, Direction, Proxy, RedisServer, Relay, wait_until};
 
 /// For [`Fault::Loading`]: looks at its clients now and then while it reads, and takes its time.
 pub(super) const LOADS_SLOWLY: [&str; 3] =
     ["enable-debug-command yes", "loading-process-events-interval-bytes 1024", "key-load-delay 100"];
-
-/// Of the user `web`, where there is one.
-pub(super) const PASSWORD: &str = "a-long-password";
 
 /// Beyond `queue_timeout`, so that requests fail, and into the growing waits between attempts.
 const OUTAGE: Duration = Duration::from_millis(2500);
@@ -37,6 +35,8 @@ pub(super) enum Fault {
     MaxClients,
     Loading,
     WrongPassword,
+    /// Not a fault, if all goes well: the server takes both passwords for a while.
+    NewPassword,
 }
 
 impl Fault {
@@ -53,16 +53,24 @@ impl Fault {
         Self::MaxClients,
         Self::Loading,
     ];
-    pub(super) const OF_A_LOCKED_SERVER: [Self; 8] = [
+    pub(super) const OF_A_LOCKED_SERVER: [Self; 10] = [
         Self::WrongPassword,
+        Self::NewPassword,
+        // Everybody logs in with the new one.
         Self::Kill,
         Self::Standstill,
         Self::Reset,
         Self::FinishInReply,
         Self::Blackhole,
         Self::SingleBytes,
+        Self::MaxClients,
         Self::Terminate,
     ];
+
+    /// Whether clients may be told of it.
+    pub(super) fn is_noticed(self) -> bool {
+        self != Self::NewPassword
+    }
 }
 
 /// Everything behind the clients.
@@ -70,6 +78,8 @@ pub(super) struct Scene {
     pub(super) proxy: Proxy,
     relay: Relay,
     server: RedisServer,
+    /// Where the server wants one.
+    secret: Option<Secret>,
 }
 
 impl Scene {
@@ -85,7 +95,11 @@ impl Scene {
         proxy.allow("upstream connection lost");
         proxy.allow("upstream unavailable");
         proxy.wait_ready();
-        Self { proxy, relay, server }
+        Self { proxy, relay, server, secret: None }
+    }
+
+    pub(super) fn with(self, secret: Secret) -> Self {
+        Self { secret: Some(secret), ..self }
     }
 
     /// Returns when the fault is over.
@@ -104,6 +118,7 @@ impl Scene {
             Fault::MaxClients => self.max_clients(),
             Fault::Loading => self.load(),
             Fault::WrongPassword => self.wrong_password(),
+            Fault::NewPassword => self.new_password(),
         }
     }
 
@@ -166,21 +181,20 @@ impl Scene {
 
     fn max_clients(&self) {
         // Whoever sets the limit must be among those who may stay.
-        let mut admin = Wire::connect(self.server.port());
-        assert_eq!(admin.ask("CONFIG SET maxclients 1"), "+OK");
-        admin.ask("CLIENT KILL TYPE normal");
-        wait_until("the proxy is refused", || self.connects("refused") > 0);
+        let mut operator = self.server.operator();
+        // With TLS there is no word of why.
+        let result = if self.secret.is_some() { "closed" } else { "refused" };
+        let refused = self.connects(result);
+        assert_eq!(operator.ask("CONFIG SET maxclients 1"), "OK");
+        operator.ask("CLIENT KILL TYPE normal");
+        wait_until("the proxy is refused", || self.connects(result) > refused);
         thread::sleep(OUTAGE);
-        assert_eq!(admin.ask("CONFIG SET maxclients 10000"), "+OK");
+        assert_eq!(operator.ask("CONFIG SET maxclients 10000"), "OK");
     }
 
     fn load(&mut self) {
         self.server.cli(&["DEBUG", "POPULATE", "50000", "key", "100"]);
-        self.server.cli(&["BGREWRITEAOF"]);
-        wait_until("all of it is on disk", || {
-            let info = self.server.cli(&["INFO", "persistence"]);
-            ["aof_rewrite_in_progress:0\r", "aof_rewrite_scheduled:0\r"].iter().all(|line| info.contains(line))
-        });
+        self.server.rewrite_file();
         self.server.kill();
         self.wait_lost();
         self.server.start_loading();
@@ -195,9 +209,24 @@ impl Scene {
         self.server.cli(&["CLIENT", "KILL", "USER", "web"]);
         wait_until("the proxy is refused", || self.connects("auth") > 0);
         thread::sleep(OUTAGE);
-        self.server.cli(&["ACL", "SETUSER", "web", "resetpass", &format!(">{PASSWORD}")]);
+        let password = self.secret.as_ref().expect("a locked server").password();
+        self.server.cli(&["ACL", "SETUSER", "web", "resetpass", &format!(">{password}")]);
         // Otherwise it tries again after half a minute.
         self.proxy.signal("HUP");
+    }
+
+    /// The old one is worth nothing in the end, also to a server that starts again.
+    fn new_password(&mut self) {
+        let secret = self.secret.as_mut().expect("a locked server");
+        let old = format!("<{}", secret.password());
+        let new = "a-new-password";
+        assert_eq!(self.server.cli(&["ACL", "SETUSER", "web", &format!(">{new}")]), "OK");
+        secret.change(new);
+        thread::sleep(OUTAGE);
+        assert_eq!(self.server.cli(&["ACL", "SETUSER", "web", &old]), "OK");
+        let user = secret.user();
+        self.server.reconfigure(|options| options.without("user web").config(user));
+        thread::sleep(OUTAGE);
     }
 
     fn wait_lost(&self) {

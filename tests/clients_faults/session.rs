@@ -11,11 +11,13 @@ pub(super) struct Session {
     /// The version that was written last, and those of unknown outcome since. None: there is no session yet.
     may_be: Vec<u32>,
     errors: Vec<String>,
+    /// Its client gives up requests that wait, and asks again: any of them may run late.
+    is_hasty: bool,
 }
 
 impl Session {
-    pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), version: 0, may_be: Vec::new(), errors: Vec::new() }
+    pub(super) fn new(name: &str, is_hasty: bool) -> Self {
+        Self { name: name.to_owned(), version: 0, may_be: Vec::new(), errors: Vec::new(), is_hasty }
     }
 
     pub(super) fn next_write(&mut self) -> String {
@@ -31,9 +33,10 @@ impl Session {
     /// What cannot be the answer to a write.
     pub(super) fn was_written(&mut self, said: &Said) -> Result<(), String> {
         match said {
+            Said::Done if self.is_hasty => self.may_be.push(self.version),
             Said::Done => self.may_be = vec![self.version],
             Said::Error(text) => {
-                if !text.contains("command not executed") {
+                if self.is_hasty || !text.contains("command not executed") {
                     self.may_be.push(self.version);
                 }
                 self.errors.push(text.clone());

@@ -33,13 +33,13 @@ pub(super) enum Said {
 }
 
 impl Talker {
-    pub(super) fn start(program: &str, number: usize, reconnect: Option<&str>, port: u16) -> Self {
+    pub(super) fn start(program: &str, number: usize, setting: Option<(&str, &str)>, port: u16) -> Self {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/talk");
         let mut process = Command::new(path)
             .arg(program)
             .env("REDIS_HOST", "127.0.0.1")
             .env("REDIS_PORT", port.to_string())
-            .envs(reconnect.map(|reconnect| ("REDIS_RECONNECT", reconnect)))
+            .envs(setting)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

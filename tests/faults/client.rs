@@ -1,5 +1,7 @@
 //! A client: asks at random, one thing at a time, and writes down what it was told.
 
+mod told;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,8 +10,7 @@ use fastrand::Rng;
 
 use super::history::{Entry, History, Moment, NEVER, Op, Reply, Subscription, Token, Told};
 use super::register::{self, number};
-use super::support::{DEADLINE, Wire};
-use super::{QUEUE_TIMEOUT, REPLY_TIMEOUT, SLACK, UNKNOWN};
+use super::support::Wire;
 
 /// Keys that hold one value, and behind them those whose values live briefly.
 pub(crate) const REGISTERS: usize = 3;
@@ -24,9 +25,6 @@ pub(crate) const LAST: Token = 0;
 const COMPARE_AND_SET: &str =
     "if (redis.call('GET', KEYS[1]) or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return 1 end return 0";
 
-/// What is not executed.
-const REFUSALS: [&str; 2] = ["LOADING ", "EXECABORT "];
-
 const PUSH: &str = "return redis.call('RPUSH', KEYS[1], ARGV[1])";
 
 /// What all clients of a schedule share.
@@ -39,6 +37,8 @@ pub(crate) struct Scene {
     /// Nobody waits on the server: one that loads its data in place gives those who wait what it has loaded so far, and
     /// they had taken before.
     pub(crate) never_blocks: bool,
+    /// The longest that nothing may come: a blocking command waits through it, whatever `reply_timeout` is.
+    pub(crate) silence: Duration,
 }
 
 pub(crate) struct Client<'a> {
@@ -88,8 +88,14 @@ impl<'a> Client<'a> {
             match self.random.u32(0..100) {
                 0..22 => self.get(at),
                 22..40 => self.set(at),
-                40..45 => self.ask_about(Op::Delete(at), &format!("DEL {}", key(at))),
-                45..48 => self.ask_about(Op::Touch(at), &format!("EXPIRE {} 3600", key(at))),
+                40..45 => {
+                    let command = if self.random.bool() { "DEL" } else { "UNLINK" };
+                    self.ask_about(Op::Delete(at), &format!("{command} {}", key(at)));
+                }
+                45..48 => {
+                    let command = if self.random.bool() { "EXPIRE" } else { "PEXPIRE" };
+                    self.ask_about(Op::Touch(at), &format!("{command} {} 3600000", key(at)));
+                }
                 48..53 => self.swap(at),
                 53..58 => self.compare_and_set(at),
                 58..63 => self.compare_and_set_in_script(at),
@@ -152,7 +158,7 @@ impl<'a> Client<'a> {
             let mut subscription = Subscription::default();
             self.wire = connect(self.number, self.scene.port);
             let (invoked, reply) = (self.now(), self.exchange("SUBSCRIBE channel"));
-            let told = self.judge("SUBSCRIBE", invoked, &reply);
+            let told = self.judge("SUBSCRIBE", invoked, &reply, Duration::ZERO);
             if matches!(told, Told::Executed(Reply::List(_))) {
                 subscription.confirmed = self.now();
                 let heard_all = self.hear(&mut subscription);
@@ -189,14 +195,32 @@ impl<'a> Client<'a> {
         self.ask_about(Op::Get(at), &format!("GET {}", key(at)));
     }
 
+    /// In one of the ways to write a value whatever was there.
     fn set(&mut self, at: usize) {
-        let token = self.token();
-        self.ask_about(Op::Set(at, token), &format!("SET {key} {key}={token}", key = key(at)));
+        let (key, token) = (key(at), self.token());
+        let value = format!("{key}={token}");
+        let line = match self.random.u8(0..10) {
+            0 => format!("SETEX {key} 3600 {value}"),
+            1 => format!("PSETEX {key} 3600000 {value}"),
+            2 => format!("SET {key} {value} EX 3600"),
+            3 => format!("MSET {key} {value}"),
+            4 => return self.set_all(token),
+            _ => format!("SET {key} {value}"),
+        };
+        self.ask_about(Op::Set(at, token), &line);
+    }
+
+    fn set_all(&mut self, token: Token) {
+        let pairs: String = (0..REGISTERS).map(key).map(|key| format!(" {key} {key}={token}")).collect();
+        self.ask_about(Op::SetAll(token), &format!("MSET{pairs}"));
     }
 
     fn set_briefly(&mut self) {
-        let (key, token) = (key(REGISTERS), self.token());
-        let line = format!("SET {key} {key}={token} PX {}", register::BRIEFLY.as_millis());
+        let (key, token, life) = (key(REGISTERS), self.token(), register::BRIEFLY.as_millis());
+        let line = match self.random.bool() {
+            true => format!("SET {key} {key}={token} PX {life}"),
+            false => format!("PSETEX {key} {life} {key}={token}"),
+        };
         self.ask_about(Op::SetBriefly(REGISTERS, token), &line);
     }
 
@@ -321,61 +345,6 @@ impl<'a> Client<'a> {
     fn exchange(&mut self, line: &str) -> Result<Reply, String> {
         self.wire.say_or_fail(&[line]);
         self.listen()
-    }
-
-    fn listen(&mut self) -> Result<Reply, String> {
-        let reply = self.wire.try_frame().map(|frame| Reply::parse(&frame));
-        let at = self.now();
-        match &reply {
-            Err(end) => {
-                if !end.starts_with("a close") || !self.may_close {
-                    self.violated(format!("client {} got no reply, but {end}, at {at:?}", self.number));
-                }
-                self.wire = connect(self.number, self.scene.port);
-            }
-            Ok(Reply::Error(text)) if text != UNKNOWN && !REFUSALS.iter().any(|code| text.starts_with(code)) => {
-                self.violated(format!("client {} was told {text}, at {at:?}", self.number));
-            }
-            Ok(_) => {}
-        }
-        reply
-    }
-
-    fn violated(&mut self, what: String) {
-        self.history.violations.push(what);
-    }
-
-    fn record(&mut self, op: Op, invoked: Moment, reply: &Result<Reply, String>) {
-        let told = match (op, reply) {
-            // A watch that was lost is not forgotten before a transaction.
-            (Op::PushBoth(_) | Op::ListBoth, Ok(Reply::Null)) => Told::NotExecuted,
-            _ => self.judge(&format!("{op:?}"), invoked, reply),
-        };
-        let (client, told_at) = (self.number, self.now());
-        let settled = match &told {
-            // The server has it and takes its time, or cannot be told to forget it: nobody can know when it runs.
-            Told::Unknown if told_at - invoked >= QUEUE_TIMEOUT.min(REPLY_TIMEOUT) => NEVER,
-            Told::Closed => NEVER,
-            // As without a proxy: its client is told at once, and closed.
-            Told::Unknown if self.scene.may_close => NEVER,
-            Told::Unknown | Told::Executed(_) | Told::NotExecuted => told_at,
-        };
-        self.history.entries.push(Entry { client, op, invoked, told_at, told, settled });
-    }
-
-    /// What a reply says of its request.
-    fn judge(&mut self, what: &str, invoked: Moment, reply: &Result<Reply, String>) -> Told {
-        let waited = self.now() - invoked;
-        let (told, longest) = match reply {
-            Err(_) => (Told::Closed, DEADLINE),
-            Ok(Reply::Error(text)) if text == UNKNOWN => (Told::Unknown, QUEUE_TIMEOUT + REPLY_TIMEOUT),
-            Ok(Reply::Error(_)) => (Told::NotExecuted, QUEUE_TIMEOUT + REPLY_TIMEOUT),
-            Ok(reply) => (Told::Executed(reply.clone()), QUEUE_TIMEOUT + REPLY_TIMEOUT),
-        };
-        if waited > longest + SLACK {
-            self.violated(format!("{what} was told {told:?} after {waited:?}"));
-        }
-        told
     }
 }
 

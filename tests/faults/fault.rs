@@ -1,11 +1,13 @@
 //! What goes wrong, on the way and at the server, and how it is set right again.
 
+use std::fmt::Debug;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::support::{Cut, Direction, Proxy, RedisServer, Relay};
+use super::REPLY_TIMEOUT;
+use super::support::{Certificates, Cut, Direction, Proxy, RedisOptions, RedisServer, Relay};
 
 /// The user the proxy is, where a password is wanted.
 pub(crate) const USER: &str = "web";
@@ -17,8 +19,10 @@ pub(crate) enum NetworkFault {
     /// Every connection.
     Cut(Cut),
     CutOne(usize, Cut),
-    /// In the middle of a request, a reply or a handshake, with or without TLS.
+    /// In the middle of a request or a reply.
     CutAfter(usize, Direction, Cut),
+    /// Every connection, and then each new one after so many bytes: in the handshake, of TLS or Redis, or soon after.
+    CutNewcomers(usize, Direction, Cut),
     Blackhole,
     /// In one direction, and then the end.
     HalfBlackhole(Direction),
@@ -33,6 +37,10 @@ pub(crate) enum NetworkFault {
         one: usize,
         newcomers: bool,
     },
+    /// What is sent on the connections there are arrives when they have been given up. New ones are well.
+    LongLag,
+    /// Nothing passes until every connection has been given up.
+    LongBlackhole,
 }
 
 /// At the server.
@@ -41,13 +49,18 @@ pub(crate) enum ServerFault {
     Kill,
     Terminate,
     Stop,
+    /// It stands still until every connection has been given up.
+    LongStop,
     /// It reads its data again, and refuses everything meanwhile.
     Load,
+    /// The same at its start: nobody is connected any more.
+    LoadAtStart,
     Sleep,
     CloseClients,
     Pause,
     TooManyClients,
     WrongPassword,
+    ExpiredCertificate,
 }
 
 /// A fault, after so much peace, and for so long.
@@ -58,7 +71,12 @@ pub(crate) struct Planned<F> {
     length: Duration,
 }
 
-impl<F> Planned<F> {
+impl<F: Debug> Planned<F> {
+    /// The fault's name alone.
+    pub(crate) fn name(&self) -> String {
+        format!("{:?}", self.fault).split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+    }
+
     fn new(random: &mut Rng, fault: F) -> Self {
         let most = if random.u8(0..8) == 0 { 1200 } else { 300 };
         let mut within = |most| Duration::from_millis(random.u64(0..most));
@@ -66,12 +84,31 @@ impl<F> Planned<F> {
     }
 }
 
-impl Planned<NetworkFault> {
+/// A fault that outlasts `reply_timeout`, and then the wait for a late reply: connections are given up.
+pub(crate) enum Silence {
+    OnTheWay(Planned<NetworkFault>),
+    AtTheServer(Planned<ServerFault>),
+}
+
+impl Silence {
     pub(crate) fn any(random: &mut Rng) -> Self {
+        let peace = Duration::from_millis(random.u64(50..200));
+        let length = LONGEST_SILENCE - Duration::from_millis(random.u64(0..1500));
+        match random.u8(0..3) {
+            0 => Self::OnTheWay(Planned { peace, fault: NetworkFault::LongLag, length }),
+            1 => Self::OnTheWay(Planned { peace, fault: NetworkFault::LongBlackhole, length }),
+            _ => Self::AtTheServer(Planned { peace, fault: ServerFault::LongStop, length }),
+        }
+    }
+}
+
+impl Planned<NetworkFault> {
+    pub(crate) fn any(random: &mut Rng, is_tls: bool) -> Self {
         let how = if random.bool() { Cut::Reset } else { Cut::Finish };
         let direction = if random.bool() { Direction::Requests } else { Direction::Replies };
         let (one, newcomers, bytes) = (random.usize(0..12), random.bool(), 1 << random.usize(2..14));
-        let fault = match random.u8(0..16) {
+        // Handshakes of TLS are longer.
+        let fault = match random.u8(0..if is_tls { 19 } else { 17 }) {
             0 => NetworkFault::Cut(how),
             1..3 => NetworkFault::CutOne(one, how),
             3..6 => NetworkFault::CutAfter(random.usize(0..bytes), direction, how),
@@ -81,7 +118,8 @@ impl Planned<NetworkFault> {
             9 => NetworkFault::Trickle,
             10 => NetworkFault::Lag(Duration::from_millis(random.u64(1..20))),
             11 | 12 => NetworkFault::LateBytes,
-            _ => NetworkFault::LateBytesOfOne { one, newcomers },
+            13..16 => NetworkFault::LateBytesOfOne { one, newcomers },
+            _ => NetworkFault::CutNewcomers(random.usize(0..HANDSHAKE), direction, how),
         };
         Self::new(random, fault)
     }
@@ -97,7 +135,18 @@ impl Planned<NetworkFault> {
             NetworkFault::Cut(how) => relay.cut(how),
             NetworkFault::CutOne(one, how) => relay.cut_one(number(one), how),
             NetworkFault::CutAfter(bytes, direction, how) => relay.cut_after(bytes, direction, how),
-            NetworkFault::Blackhole => relay.stop(),
+            NetworkFault::CutNewcomers(bytes, direction, how) => {
+                relay.cut(Cut::Reset);
+                let until = Instant::now() + self.length;
+                while Instant::now() < until {
+                    if !relay.has_plan() {
+                        relay.cut_after(bytes, direction, how);
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+            NetworkFault::Blackhole | NetworkFault::LongBlackhole => relay.stop(),
+            NetworkFault::LongLag => relay.delay(),
             NetworkFault::HalfBlackhole(direction) => relay.stop_direction(direction),
             NetworkFault::NoNewcomers => {
                 relay.stop_newcomers();
@@ -120,7 +169,9 @@ impl Planned<NetworkFault> {
                 relay.cut_one(number, Cut::Finish);
             }
         }
-        thread::sleep(self.length);
+        if !matches!(self.fault, NetworkFault::CutNewcomers(..)) {
+            thread::sleep(self.length);
+        }
         if let NetworkFault::HalfBlackhole(_) = self.fault {
             relay.cut(Cut::Finish);
         }
@@ -139,8 +190,8 @@ fn heal(relay: &Relay) {
 }
 
 impl Planned<ServerFault> {
-    pub(crate) fn any(random: &mut Rng, has_password: bool) -> Self {
-        let fault = match random.u8(0..if has_password { 10 } else { 9 }) {
+    pub(crate) fn any(random: &mut Rng, is_locked: bool) -> Self {
+        let fault = match random.u8(0..if is_locked { 12 } else { 10 }) {
             0 | 1 => ServerFault::Kill,
             2 => ServerFault::Terminate,
             3 => ServerFault::Stop,
@@ -149,7 +200,9 @@ impl Planned<ServerFault> {
             6 => ServerFault::CloseClients,
             7 => ServerFault::Pause,
             8 => ServerFault::TooManyClients,
-            _ => ServerFault::WrongPassword,
+            9 => ServerFault::LoadAtStart,
+            10 => ServerFault::WrongPassword,
+            _ => ServerFault::ExpiredCertificate,
         };
         Self::new(random, fault)
     }
@@ -159,7 +212,12 @@ impl Planned<ServerFault> {
         matches!(self.fault, ServerFault::Load)
     }
 
-    pub(crate) fn happen(&self, server: &mut RedisServer, proxy: &Proxy) {
+    /// Whether the proxy waits for somebody to say that it was mended.
+    pub(crate) fn holds_off(&self) -> bool {
+        matches!(self.fault, ServerFault::WrongPassword | ServerFault::ExpiredCertificate)
+    }
+
+    pub(crate) fn happen(&self, server: &mut RedisServer, proxy: &Proxy, certificates: &Certificates) {
         thread::sleep(self.peace);
         let millis = self.length.as_millis().to_string();
         match self.fault {
@@ -173,7 +231,7 @@ impl Planned<ServerFault> {
                 thread::sleep(self.length);
                 server.start();
             }
-            ServerFault::Stop => {
+            ServerFault::Stop | ServerFault::LongStop => {
                 server.pause();
                 thread::sleep(self.length);
                 server.resume();
@@ -183,6 +241,17 @@ impl Planned<ServerFault> {
                 let micros = (self.length.as_micros() / FILL as u128).to_string();
                 server.cli(&["CONFIG", "SET", "key-load-delay", &micros]);
                 assert_eq!(server.cli(&["DEBUG", "LOADAOF"]), "OK");
+                server.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
+            }
+            ServerFault::LoadAtStart => {
+                let length = self.length.clamp(Duration::from_millis(300), Duration::from_millis(1200));
+                let delay =
+                    |micros: u128| move |options: RedisOptions| options.config(format!("key-load-delay {micros}"));
+                server.rewrite_file();
+                server.reconfigure(delay(length.as_micros() / FILL as u128));
+                server.kill();
+                server.start();
+                server.reconfigure(delay(0));
                 server.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
             }
             ServerFault::Sleep => {
@@ -211,9 +280,28 @@ impl Planned<ServerFault> {
                 // A wrong password is not tried again so soon, unless somebody says that it was mended.
                 proxy.signal("HUP");
             }
+            ServerFault::ExpiredCertificate => {
+                server.kill();
+                server.reconfigure(|options| options.server_certificate(&certificates.expired));
+                server.start();
+                thread::sleep(self.length);
+                server.stop();
+                server.reconfigure(|options| options.server_certificate(&certificates.server));
+                server.start();
+                proxy.signal("HUP");
+            }
         }
     }
 }
+
+/// Bytes in one direction within which a handshake ends, or soon after.
+const HANDSHAKE: usize = 2500;
+
+/// `reply_timeout`, the five seconds after which the proxy gives up a connection without the reply, and two more.
+pub(crate) const LONGEST_SILENCE: Duration = REPLY_TIMEOUT.saturating_add(Duration::from_secs(5 + 2));
+
+/// So that a server that is loading looks at its clients now and then.
+pub(crate) const LOADS_IN_PIECES: &str = "loading-process-events-interval-bytes 1024";
 
 /// Keys that are there to be loaded.
 const FILL: usize = 3000;

@@ -17,7 +17,9 @@ pub(crate) enum Op {
     /// On a key that holds one value: its number.
     Get(usize),
     Set(usize, Token),
-    /// `SET ... PX`.
+    /// On all keys that hold one value for long: `MSET`.
+    SetAll(Token),
+    /// `SET ... PX`, `PSETEX`.
     SetBriefly(usize, Token),
     /// `GETSET`.
     Swap(usize, Token),

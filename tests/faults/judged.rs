@@ -2,7 +2,7 @@
 
 use super::history::{Entry, History, Moment, NEVER, Op, Reply, Subscription, Told};
 use super::register::{self, BRIEFLY, Verdict};
-use super::tokens::{self, Kept};
+use super::tokens::{self, Gaps, Kept};
 
 fn at(moment: u64) -> Moment {
     Moment::from_millis(moment)
@@ -50,6 +50,7 @@ fn what_a_variable_can_answer_passes() {
     let cases: &[(&str, Vec<Entry>)] = &[
         ("nothing", vec![]),
         ("a write and a read", vec![set(1, 0, 1), get(1, 2, 3)]),
+        ("one of several written at once", vec![done(Op::SetAll(1), 0, 1, Reply::Ok), get(1, 2, 3)]),
         ("a read beside a write, either way", vec![set(1, 0, 10), get_nothing(1, 9), get(1, 2, 8)]),
         ("two writes at once, read in one order", vec![set(1, 0, 10), set(2, 1, 9), get(2, 11, 12)]),
         ("an unknown one that did not run", vec![set(1, 0, 1), unknown(Op::Set(0, 2), 2, 3), get(1, 4, 5)]),
@@ -79,6 +80,7 @@ fn what_a_variable_can_answer_passes() {
 fn what_a_variable_cannot_answer_is_seen() {
     let cases: &[(&str, Vec<Entry>)] = &[
         ("a lost write", vec![set(1, 0, 1), get_nothing(2, 3)]),
+        ("lost with others", vec![done(Op::SetAll(1), 0, 1, Reply::Ok), get_nothing(2, 3)]),
         ("an old value", vec![set(1, 0, 1), set(2, 2, 3), get(1, 4, 5)]),
         ("back in time", vec![set(1, 0, 20), get(1, 1, 2), get_nothing(3, 4)]),
         ("from the future", vec![get(1, 0, 1), set(1, 2, 3)]),
@@ -149,7 +151,7 @@ fn list(elements: &[u32]) -> Reply {
 }
 
 fn wrong(entries: Vec<Entry>, kept: &Kept) -> usize {
-    tokens::violations(&History { entries, ..History::default() }, kept).len()
+    tokens::violations(&History { entries, ..History::default() }, kept, Gaps::Seen).len()
 }
 
 #[test]
@@ -218,11 +220,12 @@ fn a_queue_gives_each_token_once() {
 
 #[test]
 fn a_subscriber_hears_everything_up_to_its_close() {
-    let wrong = |heard: &[u32], entries: Vec<Entry>| {
+    let judged = |gaps, heard: &[u32], entries: Vec<Entry>| {
         let subscription = Subscription { confirmed: at(1), heard: heard.to_vec() };
         let history = History { entries, subscriptions: vec![subscription], ..History::default() };
-        tokens::violations(&history, &Kept::default()).len()
+        tokens::violations(&history, &Kept::default(), gaps).len()
     };
+    let wrong = |heard: &[u32], entries| judged(Gaps::Seen, heard, entries);
     let published = || {
         let publish = |token: u32, invoked| done(Op::Publish(token), invoked, invoked + 1, Reply::Integer(1));
         vec![publish(1, 2), publish(2, 4), publish(3, 6)]
@@ -233,4 +236,9 @@ fn a_subscriber_hears_everything_up_to_its_close() {
     assert!(wrong(&[2, 1], published()) > 0, "out of order");
     assert!(wrong(&[1, 1], published()) > 0, "twice");
     assert!(wrong(&[1], vec![refused(Op::Publish(1), 2, 3)]) > 0, "told not executed");
+    let with_gaps = |heard: &[u32]| judged(Gaps::Silent, heard, published());
+    assert_eq!(with_gaps(&[1, 3]), 0, "a gap it is not told of");
+    assert!(with_gaps(&[2, 1]) > 0, "out of order, with gaps");
+    assert!(with_gaps(&[1, 3, 3]) > 0, "twice, with gaps");
+    assert!(with_gaps(&[9]) > 0, "from nowhere, with gaps");
 }

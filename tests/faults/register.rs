@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::client::REGISTERS;
 use super::history::{Entry, Moment, NEVER, Op, Reply, Token};
 
 /// Orders tried before the question is given up.
@@ -130,6 +131,7 @@ fn wish(op: Op, key: usize) -> Option<Effect> {
         Op::Set(at, value) | Op::SetBriefly(at, value) | Op::Swap(at, value) if at == key => {
             Some(Effect::Write(Some(value)))
         }
+        Op::SetAll(value) if key < REGISTERS => Some(Effect::Write(Some(value))),
         Op::CompareAndSet(at, old, new) if at == key => Some(Effect::CompareAndSet(old, new)),
         Op::Delete(at) if at == key => Some(Effect::Write(None)),
         _ => None,
@@ -146,6 +148,7 @@ fn outcome(op: Op, reply: &Reply, key: usize) -> Option<Effect> {
     Some(match op {
         Op::Get(at) if at == key => Effect::Read(value(reply)),
         Op::Set(at, new) | Op::SetBriefly(at, new) if at == key => Effect::Write(Some(new)),
+        Op::SetAll(new) if key < REGISTERS => Effect::Write(Some(new)),
         Op::Swap(at, new) if at == key => Effect::Swap(value(reply), new),
         Op::CompareAndSet(at, old, new) if at == key => match reply {
             Reply::Integer(0) => Effect::Differs(old),

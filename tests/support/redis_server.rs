@@ -98,6 +98,12 @@ impl RedisOptions {
         self
     }
 
+    /// Without the lines that begin so.
+    pub fn without(mut self, beginning: &str) -> Self {
+        self.lines.retain(|line| !line.starts_with(beginning));
+        self
+    }
+
     /// Returns when the server answers.
     pub fn start(self) -> RedisServer {
         let mut server = RedisServer {
@@ -163,6 +169,20 @@ impl RedisServer {
     /// Returns while the server is still reading its data from disk; it must have enough of it.
     pub fn start_loading(&mut self) {
         self.try_start("1").unwrap_or_else(|log| panic!("redis-server did not start:\n{log}"));
+    }
+
+    /// How it is from the next start on.
+    pub fn reconfigure(&mut self, change: impl FnOnce(RedisOptions) -> RedisOptions) {
+        self.options = change(std::mem::take(&mut self.options));
+    }
+
+    /// Writes all it holds to a file of its own, which is then what it loads first when it starts.
+    pub fn rewrite_file(&self) {
+        self.cli(&["BGREWRITEAOF"]);
+        wait_until("all of it is on disk", || {
+            let info = self.cli(&["INFO", "persistence"]);
+            ["aof_rewrite_in_progress:0\r", "aof_rewrite_scheduled:0\r"].iter().all(|line| info.contains(line))
+        });
     }
 
     /// Lets the server say goodbye: clients see their connections closed.

@@ -340,6 +340,10 @@ impl Connection {
                     let len = read.ok()?;
                     wait(lag).await;
                     is_asking = len > 0;
+                    // An end overtakes nothing.
+                    if !is_asking && is_slow {
+                        return None;
+                    }
                     if !is_asking {
                         let _ = server.shutdown().await;
                     }

@@ -5,7 +5,9 @@ import sys
 
 from redis import Redis, RedisError
 
-redis = Redis(host=os.environ["REDIS_HOST"], port=int(os.environ["REDIS_PORT"]), decode_responses=True)
+address = {"host": os.environ["REDIS_HOST"], "port": int(os.environ["REDIS_PORT"])}
+patience = {"socket_timeout": float(os.environ["REDIS_TIMEOUT"])} if "REDIS_TIMEOUT" in os.environ else {}
+redis = Redis(**address, **patience, decode_responses=True)
 for line in sys.stdin:
     what, name, *text = line.split()
     try:
