@@ -64,7 +64,6 @@ fn off_tells_the_truth_whatever_happens() {
 }
 
 #[test]
-#[ignore = "refused"]
 fn eager_tells_the_truth_whatever_happens() {
     run_all(Course::new("eager_tells_the_truth_whatever_happens", "eager"), 24);
 }
