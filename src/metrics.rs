@@ -63,6 +63,8 @@ pub struct UpstreamMetrics {
     pub resent: Counter,
     /// Lost writes that were found to have been executed.
     pub found_executed: Counter,
+    /// Subscribers that may have missed messages and do not know it.
+    pub subscription_gaps: Counter,
     /// Pushes nobody asked for.
     pub unexpected_pushes: Counter,
 }
@@ -171,6 +173,7 @@ impl UpstreamMetrics {
             unknown_outcome: counter!("cloakroom_unknown_outcome_total"),
             resent: counter!("cloakroom_resent_reads_total"),
             found_executed: counter!("cloakroom_lost_writes_found_total"),
+            subscription_gaps: counter!("cloakroom_subscription_gaps_total"),
             unexpected_pushes: counter!("cloakroom_unexpected_pushes_total"),
         }
     }
@@ -200,6 +203,10 @@ fn describe() {
     count!("cloakroom_unknown_outcome_total", "Requests answered as perhaps executed.");
     count!("cloakroom_resent_reads_total", "Reads sent again after their connection was lost.");
     count!("cloakroom_lost_writes_found_total", "Writes whose connection was lost and whose effect was found.");
+    count!(
+        "cloakroom_subscription_gaps_total",
+        "Times a client was subscribed again because its connection was lost, and may have missed messages."
+    );
     count!("cloakroom_unexpected_pushes_total", "Pushes of the server nobody asked for.");
 }
 

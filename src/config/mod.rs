@@ -210,6 +210,9 @@ pub enum Reconnect {
     Off,
     /// They stay; what may have been executed is never sent again (G3).
     Conservative,
+    /// As conservative; in addition, overwrites that can be proven harmless are sent again, and subscriptions are made
+    /// again.
+    Eager,
 }
 
 /// `[upstream.tls]`: TLS towards the server.

@@ -94,7 +94,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
             let handles = Rc::clone(&handles);
             Rc::new(move || close_all(&handles, CloseReason::UpstreamLost))
         }
-        Reconnect::Conservative => Rc::new(|| {}),
+        Reconnect::Conservative | Reconnect::Eager => Rc::new(|| {}),
     };
     let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, settings.db, on_loss);
     let settings = RefCell::new(Rc::new(settings));
