@@ -69,6 +69,8 @@ pub struct UpstreamMetrics {
     pub refused: Counter,
     /// Connections that took over from another one, by result.
     pub renewals: Labelled<&'static str>,
+    /// Subscribers that may have missed messages and do not know it.
+    pub subscription_gaps: Counter,
     /// Pushes nobody asked for.
     pub unexpected_pushes: Counter,
 }
@@ -183,6 +185,7 @@ impl UpstreamMetrics {
                 CONNECT_RESULTS,
                 |result| counter!("cloakroom_upstream_renewals_total", "result" => result),
             ),
+            subscription_gaps: counter!("cloakroom_subscription_gaps_total"),
             unexpected_pushes: counter!("cloakroom_unexpected_pushes_total"),
         }
     }
@@ -218,6 +221,10 @@ fn describe() {
         "Requests the server would not execute for now, and that were sent again."
     );
     count!("cloakroom_upstream_renewals_total", "Connections made to take over from an old one, by result.");
+    count!(
+        "cloakroom_subscription_gaps_total",
+        "Times a client was subscribed again because its connection was lost, and may have missed messages."
+    );
     count!("cloakroom_unexpected_pushes_total", "Pushes of the server nobody asked for.");
 }
 

@@ -16,6 +16,8 @@ mod at_most_once;
 mod crowd;
 #[path = "loss/drain.rs"]
 mod drain;
+#[path = "loss/eager_subscribers.rs"]
+mod eager_subscribers;
 #[path = "loss/herd.rs"]
 mod herd;
 #[path = "loss/off.rs"]

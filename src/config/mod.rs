@@ -179,7 +179,7 @@ pub struct Upstream {
     #[serde(deserialize_with = "value::duration")]
     pub reply_timeout: Duration,
     /// What happens when the server is lost: `off` closes the clients, `conservative` keeps them, `eager` also sends
-    /// lost overwrites again.
+    /// lost overwrites again, and subscribes subscribers again without telling them that they may have missed messages.
     pub reconnect: Reconnect,
     /// A connection that has lived so long, give or take a tenth, is replaced by a new one; `off` for never.
     #[serde(deserialize_with = "value::duration_or_off")]

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::command::{Command, ReplyForm};
 use crate::outbox::{Form, Outbox};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Server};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, Mark, PinError, Pinned, Pool, Server};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -126,6 +126,17 @@ impl Dispatch {
     /// Dropping this gives back what it had.
     pub async fn check_out(&self, protocol: Protocol, db: u32) -> Result<Pinned, PinError> {
         self.pool.check_out(Kind { protocol, db }).await
+    }
+
+    /// A command is about to be sent on a connection of a client's own: tells others that its keys are written, where
+    /// lost writes may be sent again.
+    pub fn mark(&self, command: &Command<'_>) -> Option<Mark> {
+        self.server.mark(command)
+    }
+
+    /// The same for a write of unknown keys.
+    pub fn mark_any(&self) -> Option<Mark> {
+        self.server.mark_any()
     }
 
     /// Has the server forget a connection that was lost under a request that may have run; `then` is called when it

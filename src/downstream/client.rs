@@ -112,7 +112,7 @@ impl Client {
     pub(super) fn limits(&self, limits: &config::Limits) -> Limits {
         match self.mode {
             Mode::Unauthenticated => Limits::UNAUTHENTICATED,
-            Mode::Open | Mode::Pinned { .. } | Mode::Aborted => {
+            Mode::Open | Mode::Pinned { .. } | Mode::Lost { .. } | Mode::Aborted => {
                 let bulk = limits.request.bytes().min(limits.memory.bytes());
                 Limits { arguments: limits.arguments, bulk, request: bulk + BESIDES_VALUE, authenticated: true }
             }
@@ -123,7 +123,7 @@ impl Client {
     pub(super) fn unread_most(&self, limits: &config::Limits) -> usize {
         match self.mode {
             Mode::Unauthenticated => UNREAD_UNAUTHENTICATED,
-            Mode::Open | Mode::Pinned { .. } | Mode::Aborted => limits.unread_replies.bytes(),
+            Mode::Open | Mode::Pinned { .. } | Mode::Lost { .. } | Mode::Aborted => limits.unread_replies.bytes(),
         }
     }
 
@@ -132,9 +132,17 @@ impl Client {
         !matches!(&self.mode, Mode::Pinned { conn, .. } if conn.unwritten() >= limits.queue.bytes())
     }
 
-    /// Bytes held for it besides its socket's input.
+    /// Bytes held for it besides its socket's input, until they are passed on.
     pub(super) fn held(&self) -> usize {
         self.outbox.memory() + if let Mode::Pinned { conn, .. } = &self.mode { conn.held() } else { 0 }
+    }
+
+    /// Bytes held of what it is subscribed to: waiting gives none of them back.
+    pub(super) fn remembers(&self) -> usize {
+        match &self.mode {
+            Mode::Pinned { pin, .. } | Mode::Lost { pin } => pin.held(),
+            Mode::Unauthenticated | Mode::Open | Mode::Aborted => 0,
+        }
     }
 
     /// Acts on a request.
@@ -209,7 +217,9 @@ impl Client {
         let command = self.worker.understand(parser.request(&bytes).expect("it is whole"));
         match self.mode {
             Mode::Pinned { .. } => self.through(&command, reason, Instant::now()),
-            Mode::Unauthenticated | Mode::Open | Mode::Aborted => self.forward(&command, Instant::now()),
+            Mode::Unauthenticated | Mode::Open | Mode::Lost { .. } | Mode::Aborted => {
+                self.forward(&command, Instant::now())
+            }
         }
     }
 

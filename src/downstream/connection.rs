@@ -5,12 +5,13 @@
 //! of them alone, so a client that does not read cannot stop its own replies from being taken in, and one
 //! that does not write cannot stop them from being sent.
 
+mod check_out;
 mod patience;
 mod reading;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -98,6 +99,11 @@ impl Connection {
 
     async fn run(&mut self) -> CloseReason {
         loop {
+            if let Mode::Lost { .. } = self.client.mode
+                && let Err(reason) = self.check_out_again().await
+            {
+                return reason;
+            }
             match self.act() {
                 Turn::Wait => {}
                 Turn::CheckOut(reason) => {
@@ -214,36 +220,6 @@ impl Connection {
         });
     }
 
-    /// Takes a connection for the client, and meanwhile notices when it goes: what blocks must not be sent for
-    /// somebody who is not there any more.
-    async fn check_out(&mut self, reason: PinReason) {
-        let worker = Rc::clone(&self.client.worker);
-        let mut waiting = pin!(worker.dispatch.check_out(self.client.protocol, self.client.db));
-        let checked_out = poll_fn(|cx| {
-            if let Poll::Ready(result) = waiting.as_mut().poll(cx) {
-                return Poll::Ready(Ok(result));
-            }
-            self.client.outbox.register(cx);
-            if let Order::Kill(reason) = self.handle.order.get() {
-                return Poll::Ready(Err(reason));
-            }
-            if let Err(error) = self.poll_write(cx) {
-                return Poll::Ready(Err(CloseReason::of_io(&error)));
-            }
-            while matches!(self.poll_read(cx), Ok(true)) {}
-            let has_gone = self.is_at_end && reason == PinReason::Blocking;
-            if has_gone { Poll::Ready(Err(CloseReason::Client)) } else { Poll::Pending }
-        });
-        match checked_out.await {
-            Ok(Ok(pinned)) => return self.client.pinned(pinned, reason),
-            Ok(Err(error)) => self.client.not_pinned(reason, &error.to_string()),
-            Err(reason) => self.closing = Some(reason),
-        }
-        if let Some(len) = self.parsed.take() {
-            self.input.advance(len);
-        }
-    }
-
     /// Whether, and why, the connection is over.
     fn ended(&self) -> Option<CloseReason> {
         let outbox = &self.client.outbox;
@@ -286,7 +262,8 @@ impl Connection {
             has_moved |= self.client.tell_wrong_password(Instant::now());
             self.handle.due.set(Some(due));
         }
-        if self.handle.share.set(self.input.capacity() + self.parser.held() + self.client.held()) {
+        let held = self.input.capacity() + self.parser.held() + self.client.held() + self.client.remembers();
+        if self.handle.share.set(held) {
             self.client.worker.over_budget.notify_one();
         }
         if has_moved {

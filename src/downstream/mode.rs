@@ -13,8 +13,10 @@ pub(super) enum Mode<P> {
     Unauthenticated,
     /// Requests may be multiplexed. → `Pinned` on `MULTI`, `WATCH`, `SUBSCRIBE`, a blocking command.
     Open,
-    /// → `Open` when nothing is left on the connection; → `Aborted`, or closed, when it is lost.
+    /// → `Open` when nothing is left on the connection; → `Lost`, `Aborted` or closed, when it is lost.
     Pinned { conn: P, pin: Pin },
+    /// It is subscribed again on the next connection that is to be had. → `Pinned`, or closed if there is none.
+    Lost { pin: Pin },
     /// The connection of a transaction was lost before `EXEC`. → `Open` on `EXEC`, `DISCARD`, `RESET`.
     Aborted,
 }
@@ -74,6 +76,7 @@ pub(super) fn decide<P>(mode: &Mode<P>, command: &Command<'_>, in_flight: usize,
         Mode::Open => open(route, command, in_flight, is_doomed),
         Mode::Aborted => aborted(route, command),
         Mode::Pinned { pin, .. } => pinned(pin, route, command),
+        Mode::Lost { .. } => Decision::Wait,
     }
 }
 

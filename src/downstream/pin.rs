@@ -6,6 +6,7 @@
 
 mod expected;
 mod loss;
+mod subscriptions;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,9 +16,11 @@ use tokio::time::Instant;
 use crate::command::{Command, Effect, PinReason};
 use crate::outbox::Slot;
 use crate::resp::{Protocol, peek};
+use crate::upstream::Mark;
 
 use super::register::View;
-use expected::{Expected, Topic, What};
+use expected::{Expected, What};
+use subscriptions::{Gap, Subscriptions};
 
 pub(super) use expected::selected_database;
 pub(super) use loss::{AfterLoss, Fate};
@@ -32,15 +35,15 @@ pub(super) struct Pin {
     is_watching: bool,
     /// A watched key may have changed unseen: the next `EXEC` must answer null.
     is_doomed: bool,
-    channels: u64,
-    patterns: u64,
-    shards: u64,
+    subscriptions: Subscriptions,
     is_monitoring: bool,
     is_tracking: bool,
     is_broadcast: bool,
     /// Replies of an `EXEC` that come behind its frame: for each, the database it would select.
     behind: VecDeque<Option<u32>>,
     expected: VecDeque<Expected>,
+    /// While the client is being subscribed again.
+    gap: Option<Gap>,
 }
 
 /// Where a frame belongs.
@@ -58,6 +61,8 @@ pub(super) enum Belongs {
     RefusalInstead(Slot),
     /// Nobody: it answers a request of ours.
     Us,
+    /// The client is not subscribed again as it was, and must see the gap.
+    Gap,
     /// It is no push, and no request waits: replies have come out of step.
     Nobody,
 }
@@ -78,14 +83,13 @@ impl Pin {
             transaction: None,
             is_watching: false,
             is_doomed,
-            channels: 0,
-            patterns: 0,
-            shards: 0,
+            subscriptions: Subscriptions::default(),
             is_monitoring: false,
             is_tracking: false,
             is_broadcast: false,
             behind: VecDeque::new(),
             expected: VecDeque::new(),
+            gap: None,
         }
     }
 
@@ -111,7 +115,7 @@ impl Pin {
 
     /// Whether only the commands of subscriptions are allowed, as RESP2 has it.
     pub(super) fn is_subscribed_in_resp2(&self) -> bool {
-        self.protocol == Protocol::Resp2 && self.channels + self.patterns + self.shards > 0
+        self.protocol == Protocol::Resp2 && !self.subscriptions.are_none()
     }
 
     /// Whether a watched key may have changed unseen.
@@ -140,9 +144,9 @@ impl Pin {
             is_tracking: self.is_tracking,
             is_broadcast: self.is_broadcast,
             queued: self.transaction.as_ref().map(Vec::len),
-            channels: self.channels,
-            patterns: self.patterns,
-            shards: self.shards,
+            channels: self.subscriptions.channels,
+            patterns: self.subscriptions.patterns,
+            shards: self.subscriptions.shards,
         }
     }
 
@@ -175,7 +179,7 @@ impl Pin {
     fn is_lasting(&self) -> bool {
         self.transaction.is_some()
             || self.is_watching
-            || self.channels + self.patterns + self.shards > 0
+            || !self.subscriptions.are_none()
             || self.is_monitoring
             || self.is_tracking
     }
@@ -190,26 +194,51 @@ impl Pin {
             Some(PinReason::Unknown) => What::Unknown,
             _ => What::of(command, self.is_doomed),
         };
-        self.expected.push_back(Expected { slot, effect: command.effect(), what, since: now });
+        let is_again = what.is_subscription() && self.subscriptions.are_remembered();
+        let request = if is_again { command.request.frame().into() } else { Box::default() };
+        self.expect(Expected { slot, effect: command.effect(), what, since: now, request, mark: None });
+    }
+
+    /// What was sent last writes these keys until it is answered.
+    pub(super) fn marks(&mut self, mark: Option<Mark>) {
+        if let Some(newest) = self.expected.back_mut() {
+            newest.mark = mark;
+        }
     }
 
     /// A command that makes the server abort the transaction is about to be sent in place of one refused here.
     pub(super) fn sent_refused(&mut self, slot: Slot, now: Instant) {
-        self.expected.push_back(Expected { slot, effect: Effect::Read, what: What::Refused, since: now });
+        self.expect_read(slot, What::Refused, now);
     }
 
     /// A `HELLO` of ours is about to be sent: the client is answered here.
     pub(super) fn sent_hello(&mut self, protocol: Protocol, now: Instant) {
-        self.sent_ours(What::Hello(protocol), now);
+        self.expect_read(Slot::NONE, What::Hello(protocol), now);
     }
 
     /// A request of ours that changes nothing is about to be sent.
     pub(super) fn sent_ping(&mut self, now: Instant) {
-        self.sent_ours(What::Ours, now);
+        self.expect_read(Slot::NONE, What::Ours, now);
     }
 
-    fn sent_ours(&mut self, what: What, now: Instant) {
-        self.expected.push_back(Expected { slot: Slot::NONE, effect: Effect::Read, what, since: now });
+    fn expect_read(&mut self, slot: Slot, what: What, since: Instant) {
+        self.expect(Expected { slot, effect: Effect::Read, what, since, request: Box::default(), mark: None });
+    }
+
+    fn expect(&mut self, expected: Expected) {
+        self.subscriptions.held += expected.request.len();
+        self.expected.push_back(expected);
+    }
+
+    /// The oldest request in flight is answered.
+    fn pop(&mut self) -> Option<Expected> {
+        let expected = self.expected.pop_front()?;
+        self.subscriptions.held -= expected.request.len();
+        if let Some(gap) = &mut self.gap {
+            gap.left = gap.left.saturating_sub(1);
+            self.gap = self.gap.filter(|gap| gap.left > 0);
+        }
+        Some(expected)
     }
 
     /// A frame has come.
@@ -230,7 +259,7 @@ impl Pin {
         if let Some(select) = self.behind.pop_front() {
             return Meaning { database: select.filter(|_| frame == b"+OK\r\n"), ..push };
         }
-        match self.expected.pop_front() {
+        match self.pop() {
             Some(Expected { slot, what, .. }) => {
                 // What was sent behind a command that blocked has waited for it, not for the server.
                 if let (What::Block | What::Unknown, Some(next)) = (what, self.expected.front_mut()) {
@@ -245,7 +274,7 @@ impl Pin {
     /// A piece of a long string has come: a plain reply.
     pub(super) fn received_piece(&mut self, is_last: bool, now: Instant) {
         if is_last {
-            self.expected.pop_front();
+            self.pop();
         }
         if let Some(front) = self.expected.front_mut() {
             front.since = now;
@@ -281,6 +310,7 @@ impl Pin {
                 meaning.belongs = Belongs::Us;
             }
             What::Ours => meaning.belongs = Belongs::Us,
+            What::Subscribe(_) if slot == Slot::NONE => meaning.belongs = Belongs::Gap,
             What::DoomedExec if is_ok => {
                 meaning.belongs = Belongs::NullInstead(slot);
                 self.end_transaction();
@@ -332,35 +362,21 @@ impl Pin {
 
     /// Whether the frame confirms a (un)subscription, and of which request.
     fn confirmation(&mut self, frame: &[u8]) -> Option<Belongs> {
-        let front = self.expected.front_mut()?;
-        let (What::Subscribe(_) | What::UnsubscribeAll(_)) = front.what else { return None };
-        let topic = match peek::first_word(frame)? {
-            b"subscribe" | b"unsubscribe" => Topic::Channel,
-            b"psubscribe" | b"punsubscribe" => Topic::Pattern,
-            b"ssubscribe" | b"sunsubscribe" => Topic::Shard,
-            _ => return None,
-        };
-        // The count is of channels and patterns together; shards are counted apart.
-        let count = peek::last_integer(frame)?;
-        match topic {
-            Topic::Channel => self.channels = count.saturating_sub(self.patterns),
-            Topic::Pattern => self.patterns = count.saturating_sub(self.channels),
-            Topic::Shard => self.shards = count,
-        }
+        let front = self.expected.front_mut().filter(|front| front.what.is_subscription())?;
+        self.subscriptions.confirm(frame)?;
         let slot = front.slot;
         let is_last = match &mut front.what {
             What::Subscribe(left) => {
                 *left -= 1;
                 *left == 0
             }
-            What::UnsubscribeAll(Topic::Channel) => self.channels == 0,
-            What::UnsubscribeAll(Topic::Pattern) => self.patterns == 0,
-            _ => self.shards == 0,
+            What::UnsubscribeAll(topic) => self.subscriptions.count(*topic) == 0,
+            _ => return None,
         };
         if is_last {
-            self.expected.pop_front();
+            self.pop();
         }
-        Some(Belongs::Confirmation { slot, is_last })
+        Some(if slot == Slot::NONE { Belongs::Us } else { Belongs::Confirmation { slot, is_last } })
     }
 }
 

@@ -124,6 +124,11 @@ impl Server {
         self.generation.load(Ordering::Relaxed)
     }
 
+    /// The same for a write of unknown keys.
+    pub(crate) fn mark_any(&self) -> Option<Mark> {
+        self.writes.as_ref().map(Writes::begin_any)
+    }
+
     /// Whether a connection is older than it may be, or made with other credentials than they are now.
     pub(super) fn is_old(&self, since: Instant, generation: u64) -> bool {
         let is_too_old = self.access().lifetime.is_some_and(|lifetime| since.elapsed() > lifetime);
@@ -140,7 +145,7 @@ impl Server {
     }
 
     /// A command is about to be sent: tells others that its keys are written, where lost writes may be sent again.
-    pub(super) fn mark(&self, command: &Command<'_>) -> Option<Mark> {
+    pub(crate) fn mark(&self, command: &Command<'_>) -> Option<Mark> {
         self.writes.as_ref().and_then(|writes| writes.begin(command))
     }
 

@@ -83,11 +83,16 @@ impl Writes {
         }
         Some(match command.keys() {
             // A script may write what it has not declared.
-            _ if command.shape() == Shape::Script => self.mark(vec![ANY_KEY]),
+            _ if command.shape() == Shape::Script => self.begin_any(),
             Touches::None => return None,
             Touches::These(keys) => self.mark(keys.map(place).collect()),
-            Touches::Any => self.mark(vec![ANY_KEY]),
+            Touches::Any => self.begin_any(),
         })
+    }
+
+    /// Some command begins.
+    pub(super) fn begin_any(self: &Arc<Self>) -> Mark {
+        self.mark(vec![ANY_KEY])
     }
 
     fn mark(self: &Arc<Self>, mut places: Vec<usize>) -> Mark {

@@ -36,7 +36,7 @@ fn a_mistake_is_named_with_its_place_and_what_would_be_valid() {
         Case {
             text: "[upstream]\nreconnect = \"never\"",
             line: 2,
-            says: &["upstream.reconnect", "`off`", "`conservative`"],
+            says: &["upstream.reconnect", "`off`", "`conservative`", "`eager`"],
         },
         Case { text: "[upstream]\ndb = 4294967296", line: 2, says: &["upstream.db"] },
         Case { text: "[upstream]\nname = \"two words\"", line: 2, says: &["upstream.name", "spaces"] },

@@ -43,7 +43,9 @@ impl Client {
         } else if !is_large {
             conn.send(command.request.frame());
         }
+        let mark = self.worker.dispatch.mark(command);
         pin.sent(command, reason, self.outbox.reserve(), now);
+        pin.marks(mark);
         if is_large { Outcome::HandOver } else { Outcome::Done }
     }
 
@@ -97,7 +99,19 @@ impl Client {
     /// The client now holds a connection.
     pub(in crate::downstream) fn pinned(&mut self, conn: Pinned, reason: PinReason) {
         let pin = Pin::new(reason, self.protocol, self.is_doomed);
-        self.mode = Mode::Pinned { conn, pin };
+        let is_eager = self.worker.settings().upstream.reconnect == Reconnect::Eager;
+        self.mode = Mode::Pinned { conn, pin: if is_eager { pin.remembering() } else { pin } };
+    }
+
+    /// A client that was subscribed on a connection it has lost now holds another.
+    pub(in crate::downstream) fn pinned_again(&mut self, mut conn: Pinned) {
+        if let Mode::Lost { mut pin } = std::mem::replace(&mut self.mode, Mode::Open) {
+            if pin.gap().is_some_and(|gap| gap.again == 0) && pin.has_missed() {
+                self.worker.shared.metrics.upstream.subscription_gaps.increment(1);
+            }
+            pin.send_again(|request| conn.send(request), Instant::now());
+            self.mode = Mode::Pinned { conn, pin };
+        }
     }
 
     /// There is no connection for a request that needs one of its own: answers it.
@@ -135,6 +149,8 @@ impl Client {
     pub(in crate::downstream) fn show_view(&mut self) {
         let view = match &self.mode {
             Mode::Pinned { conn, pin } => pin.view(conn.number()),
+            // As if nothing had happened.
+            Mode::Lost { .. } => return,
             Mode::Unauthenticated | Mode::Open | Mode::Aborted => View::default(),
         };
         if view != self.view {
@@ -196,7 +212,7 @@ impl Client {
                 Belongs::RefusalInstead(slot) => self.outbox.fail(slot, IN_TRANSACTION),
                 Belongs::Push => self.outbox.push(frame),
                 Belongs::Us => {}
-                Belongs::Nobody => return Err(CloseReason::UpstreamLost),
+                Belongs::Gap | Belongs::Nobody => return Err(CloseReason::UpstreamLost),
             }
         }
         Ok(())
@@ -207,7 +223,10 @@ impl Client {
     fn sever(&mut self, lost: Pinned, unknown: Vec<Slot>) {
         let (outbox, is_severing) = (Rc::clone(&self.outbox), Rc::clone(&self.is_severing));
         is_severing.set(true);
+        // Whatever it may still run.
+        let mark = self.worker.dispatch.mark_any();
         self.worker.dispatch.sever(lost, move || {
+            drop(mark);
             is_severing.set(false);
             unknown.into_iter().for_each(|slot| outbox.fail(slot, UNKNOWN_OUTCOME));
             outbox.wake();
@@ -241,6 +260,7 @@ impl Client {
                 }
                 Fate::Ok => self.outbox.deliver(slot, b"+OK\r\n", Form::AsIs),
                 Fate::Queued => self.outbox.deliver(slot, b"+QUEUED\r\n", Form::AsIs),
+                Fate::Again => {}
             }
         }
         if !unknown.is_empty() {
@@ -253,6 +273,13 @@ impl Client {
         match loss.then {
             AfterLoss::Open | AfterLoss::Doomed => {}
             AfterLoss::Aborted => self.mode = Mode::Aborted,
+            // The server was told to send somebody's invalidations to the connection that is lost.
+            AfterLoss::Again if self.entry.gives_up() => return Err(CloseReason::UpstreamLost),
+            AfterLoss::Again => {
+                // The next connection may have the same number, and must be shown again.
+                self.view.connection = 0;
+                self.mode = Mode::Lost { pin: pin.again(self.protocol, Instant::now()) };
+            }
             AfterLoss::Close => return Err(CloseReason::UpstreamLost),
         }
         Ok(())

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::command::{Command, Effect};
 use crate::outbox::Slot;
 use crate::resp::Protocol;
+use crate::upstream::Mark;
 
 /// A request that waits for its reply.
 #[derive(Debug)]
@@ -13,6 +14,17 @@ pub(super) struct Expected {
     pub(super) effect: Effect,
     pub(super) what: What,
     pub(super) since: Instant,
+    /// Its bytes, if it is sent again should its connection be lost; else empty.
+    pub(super) request: Box<[u8]>,
+    /// Tells others that its keys are being written, where that matters.
+    pub(super) mark: Option<Mark>,
+}
+
+impl Expected {
+    /// Whether it is sent again should its connection be lost.
+    pub(super) fn is_again(&self) -> bool {
+        !self.request.is_empty()
+    }
 }
 
 /// What its reply will mean.
@@ -57,6 +69,11 @@ pub(super) enum Topic {
 }
 
 impl What {
+    /// Whether it changes what the client is subscribed to.
+    pub(super) fn is_subscription(self) -> bool {
+        matches!(self, Self::Subscribe(_) | Self::UnsubscribeAll(_))
+    }
+
     /// What a command waits for; `is_doomed` says that a watched key may have changed unseen.
     pub(super) fn of(command: &Command<'_>, is_doomed: bool) -> Self {
         let request = &command.request;

@@ -24,6 +24,8 @@ pub(in crate::downstream) enum Fate {
     Ok,
     /// `QUEUED`: what becomes of it is for `EXEC` to say.
     Queued,
+    /// Not yet: it is sent again.
+    Again,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,24 +36,31 @@ pub(in crate::downstream) enum AfterLoss {
     Doomed,
     /// Its transaction was not executed: the next `EXEC` is answered `EXECABORT`.
     Aborted,
+    /// It goes on, and is subscribed again: [`Pin::again`].
+    Again,
     /// It must see the gap: its connection closes.
     Close,
 }
 
 impl Pin {
     /// The connection is lost.
-    pub(in crate::downstream) fn lost(self) -> Loss {
+    pub(in crate::downstream) fn lost(&self) -> Loss {
         let subscribes = self.expected.iter().any(|expected| matches!(expected.what, What::Subscribe(_)));
-        let is_subscribed = self.channels + self.patterns + self.shards > 0;
-        let must_see_the_gap = self.is_monitoring || self.is_tracking || subscribes || is_subscribed;
+        let is_subscriber = subscribes || !self.subscriptions.are_none();
         let mut is_in_transaction = self.is_in_transaction();
         let mut watches = self.is_watching || self.is_doomed;
         let in_flight = self.expected.iter().map(|expected| {
             let fate = fate(expected, &mut is_in_transaction, &mut watches);
             (expected.slot, fate)
         });
-        let in_flight = in_flight.collect();
-        let then = if must_see_the_gap {
+        let mut in_flight: Vec<_> = in_flight.collect();
+        let is_more = self.is_monitoring || self.is_tracking || !self.behind.is_empty();
+        let is_subscriber_only = is_subscriber && !is_more && !is_in_transaction && !watches;
+        let then = if is_subscriber_only && self.subscriptions.are_remembered() {
+            let sent_again = self.expected.iter().zip(&mut in_flight).filter(|(expected, _)| expected.is_again());
+            sent_again.for_each(|(_, (_, fate))| *fate = Fate::Again);
+            AfterLoss::Again
+        } else if is_subscriber || self.is_monitoring || self.is_tracking {
             AfterLoss::Close
         } else if is_in_transaction {
             AfterLoss::Aborted

@@ -1,3 +1,5 @@
+mod subscribers;
+
 use super::*;
 use crate::command::{Commands, Route};
 use crate::outbox::Outbox;

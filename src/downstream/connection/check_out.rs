@@ -1,0 +1,83 @@
+//! A connection of the client's own, and what goes on while it is waited for.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Buf;
+use tokio::time::{sleep, timeout_at};
+
+use super::Connection;
+use crate::command::PinReason;
+use crate::downstream::close::CloseReason;
+use crate::downstream::mode::Mode;
+use crate::downstream::worker::Order;
+
+/// Before the second attempt to subscribe again; before the third twice as long, and so on.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Connection {
+    /// Takes a connection for the client. What blocks must not be sent for somebody who is not there any more.
+    pub(super) async fn check_out(&mut self, reason: PinReason) {
+        let worker = Rc::clone(&self.client.worker);
+        let waiting = worker.dispatch.check_out(self.client.protocol, self.client.db);
+        let has_gone = |this: &Self| (this.is_at_end && reason == PinReason::Blocking).then_some(CloseReason::Client);
+        match self.meanwhile(waiting, has_gone).await {
+            Ok(Ok(pinned)) => return self.client.pinned(pinned, reason),
+            Ok(Err(error)) => self.client.not_pinned(reason, &error.to_string()),
+            Err(reason) => self.closing = Some(reason),
+        }
+        if let Some(len) = self.parsed.take() {
+            self.input.advance(len);
+        }
+    }
+
+    /// Takes another connection for a client that was subscribed on the one it has lost.
+    ///
+    /// # Errors
+    /// There is none within `upstream.queue_timeout`, or the client goes: it is closed.
+    pub(super) async fn check_out_again(&mut self) -> Result<(), CloseReason> {
+        let Mode::Lost { pin } = &self.client.mode else { return Ok(()) };
+        let Some(gap) = pin.gap() else { return Ok(()) };
+        let worker = Rc::clone(&self.client.worker);
+        let (protocol, db) = (self.client.protocol, self.client.db);
+        let waiting = timeout_at(gap.since + worker.settings().upstream.queue_timeout, async {
+            sleep(PAUSE * gap.again).await;
+            worker.dispatch.check_out(protocol, db).await
+        });
+        let must_go = |this: &Self| match this.handle.order.get() {
+            _ if this.client.outbox.unread() > 0 => None,
+            Order::Close(reason) | Order::Kill(reason) => Some(reason),
+            Order::Serve => this.is_at_end.then_some(CloseReason::Client),
+        };
+        let Ok(Ok(conn)) = self.meanwhile(waiting, must_go).await? else { return Err(CloseReason::UpstreamLost) };
+        self.client.pinned_again(conn);
+        Ok(())
+    }
+
+    /// Waits for a connection. Meanwhile the client is written to, and it is noticed when it goes.
+    async fn meanwhile<T>(
+        &mut self,
+        waiting: impl Future<Output = T>,
+        is_over: impl Fn(&Self) -> Option<CloseReason>,
+    ) -> Result<T, CloseReason> {
+        let mut waiting = pin!(waiting);
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(result) = waiting.as_mut().poll(cx) {
+                return Poll::Ready(Ok(result));
+            }
+            self.client.outbox.register(cx);
+            if let Order::Kill(reason) = self.handle.order.get() {
+                return Poll::Ready(Err(reason));
+            }
+            if let Err(error) = self.poll_write(cx) {
+                return Poll::Ready(Err(CloseReason::of_io(&error)));
+            }
+            while matches!(self.poll_read(cx), Ok(true)) {}
+            is_over(self).map_or(Poll::Pending, |reason| Poll::Ready(Err(reason)))
+        });
+        ended.await
+    }
+}
