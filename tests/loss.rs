@@ -28,6 +28,8 @@ mod outage;
 mod pinned;
 #[path = "loss/reads.rs"]
 mod reads;
+#[path = "loss/rotation.rs"]
+mod rotation;
 #[path = "loss/silence.rs"]
 mod silence;
 #[path = "loss/transactions.rs"]

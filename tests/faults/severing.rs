@@ -168,3 +168,34 @@ fn a_request_waits_no_longer_because_the_server_comes_and_goes() {
     });
     assert!(waited < Duration::from_secs(4), "told after {waited:?}");
 }
+
+/// One client gave up before its write was sent, and asked again, elsewhere.
+///
+/// The write waited on the connection of one worker while another worker's was well, and was sent when nobody knew of
+/// it any more.
+#[test]
+#[ignore = "late"]
+fn a_write_of_a_client_that_is_gone_overwrites_nothing_told_written_after() {
+    let (server, relay, proxy) = behind_relay(&["listen.workers = 2"]);
+    let (mut hasty, mut other) = (Wire::connect(proxy.port()), Wire::connect(proxy.port()));
+    relay.delay_one(0);
+    hasty.say(&["SET k first"]);
+    let mut is_first = false;
+    wait_until("the request is held, or answered", || {
+        is_first = relay.held() > 0;
+        is_first || server.cli(&["EXISTS", "k"]) == "1"
+    });
+    relay.deliver();
+    assert_eq!(hasty.hear(), "+OK");
+    relay.stop_newcomers();
+    relay.cut_one(usize::from(!is_first), Cut::Reset);
+    wait_until("one worker is without a connection", || proxy.get("/readyz").0 == 503);
+    hasty.say(&["SET k old"]);
+    wait_until("it is queued", || proxy.get("/metrics").1.contains("requests_total{command=\"set\"} 2"));
+    drop(hasty);
+    assert_eq!(other.ask("SET k old"), "+OK");
+    assert_eq!(other.ask("SET k new"), "+OK");
+    relay.resume();
+    proxy.wait_ready();
+    assert_stays(&server, &["GET", "k"], "new");
+}
