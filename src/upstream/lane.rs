@@ -206,10 +206,11 @@ impl Lane {
                     Ok(established) => return established,
                     Err(error) => error,
                 };
-                let now = Instant::now();
-                self.recovery.borrow_mut().not_connected(error.own_word(), now, fastrand::f64());
-                self.count();
-                self.wake_waiting();
+                if let Some(said) = error.own_word() {
+                    self.recovery.borrow_mut().turned_away(said, Instant::now(), fastrand::f64());
+                    self.count();
+                    self.wake_waiting();
+                }
             }
         };
         let established = tokio::select! {

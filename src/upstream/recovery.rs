@@ -178,13 +178,10 @@ impl Recovery {
         self.attempt_at
     }
 
-    /// No connection could be made. `said` is the server's own word, which it would answer to every request as well.
-    /// `random` is in `0.0..1.0`.
-    pub(super) fn not_connected(&mut self, said: Option<&str>, now: Instant, random: f64) {
+    /// The server is there, and would answer every request with this word of its own. `random` is in `0.0..1.0`.
+    pub(super) fn turned_away(&mut self, said: &str, now: Instant, random: f64) {
         self.attempt_at = now + self.backoff.next(random);
-        if let Some(text) = said {
-            self.give_up(Duration::ZERO, text, now);
-        }
+        self.give_up(Duration::ZERO, said, now);
     }
 
     /// Answers what has waited for `timeout` to be sent with `text`.

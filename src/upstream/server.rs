@@ -16,6 +16,7 @@ use super::handshake::{self, Identity, Introduced, Introduction, Severed, Trace}
 use super::lane::LaneLimits;
 use super::recovery::Arrival;
 use super::writes::{Mark, Writes};
+use crate::backoff::Backoff;
 use crate::command::{Catalogue, Command};
 use crate::config::Reconnect;
 use crate::metrics::UpstreamMetrics;
@@ -23,6 +24,10 @@ use crate::socket::Stream;
 
 /// Handshakes under way at a time: a server that comes back is not met by a herd.
 const HANDSHAKES: usize = 2;
+
+/// Between the beginnings of two attempts, so that however many connections are wanted at once, at most ten are made
+/// within ten milliseconds.
+const APART: Duration = Duration::from_millis(1);
 
 /// Lost connections that are remembered, to be severed.
 const MOST_CONDEMNED: usize = 4096;
@@ -41,6 +46,8 @@ pub struct Server {
     db: u32,
     queue_timeout: Duration,
     handshakes: Semaphore,
+    /// Held by whoever tries, for all, a server that could not be reached.
+    probe: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     /// Lost connections the server may still run something from: whoever connects next severs them first. The lock
     /// guards this one field, for a few lines.
@@ -69,6 +76,11 @@ struct State {
     trouble: Option<String>,
     /// No attempt before this: the failure is one of configuration.
     hold_until: Option<Instant>,
+    /// When the next may be made, after one that failed.
+    next_attempt: Option<Instant>,
+    pace: Backoff,
+    /// The next begins after this, however well they go.
+    next_start: Option<Instant>,
     /// The run of the server whose commands are known.
     learned_run: Option<String>,
 }
@@ -93,6 +105,7 @@ impl Server {
             queue_timeout: limits.queue_timeout,
             // One until the first has succeeded: a wrong password is tried once, not once a worker.
             handshakes: Semaphore::new(1),
+            probe: tokio::sync::Mutex::default(),
             state: Mutex::default(),
             condemned: Mutex::default(),
             catalogue: Mutex::default(),
@@ -260,7 +273,8 @@ impl Server {
         self.condemned.lock().expect("no thread panics while it holds this lock")
     }
 
-    /// Opens a connection and makes it ready; what is left of lost ones is severed before.
+    /// Opens a connection and makes it ready; what is left of lost ones is severed before. Waits for its turn: after
+    /// an attempt that failed the next is made by one for all, after a while that grows.
     ///
     /// # Errors
     /// Why there is none; it is logged here, once until it changes.
@@ -269,6 +283,7 @@ impl Server {
     /// Dropping this closes whatever was opened.
     pub(super) async fn connect(&self, kind: Kind) -> Result<Established, ConnectError> {
         let _turn = self.handshakes.acquire().await.expect("the semaphore is never closed");
+        let _probe = self.wait_until_worthwhile().await;
         // Whoever had the turn before may have found that trying is useless.
         if self.is_held_off() {
             return Err(ConnectError::HeldOff);
@@ -305,6 +320,24 @@ impl Server {
             }
             error => error,
         })
+    }
+
+    /// Waits until an attempt may begin; while what is returned is held, nobody else makes one.
+    async fn wait_until_worthwhile(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let has_failed = || self.state().next_attempt.is_some();
+        let probe = if has_failed() { Some(self.probe.lock().await) } else { None };
+        let probe = probe.filter(|_| has_failed());
+        let now = Instant::now();
+        let start = {
+            let mut state = self.state();
+            let start = state.next_start.into_iter().chain(state.next_attempt).fold(now, Instant::max);
+            state.next_start = Some(start + APART);
+            start
+        };
+        if start > now {
+            sleep_until(start).await;
+        }
+        probe
     }
 
     async fn establish(
@@ -362,6 +395,8 @@ impl Server {
                 }
                 state.identity = Some(identity.clone());
                 (state.away_since, state.trouble, state.hold_until) = (None, None, None);
+                state.next_attempt = None;
+                state.pace.reset();
                 self.connected.notify_waiters();
             }
             // The server is well.
@@ -370,6 +405,7 @@ impl Server {
             }
             Err(error) => {
                 self.metrics.connects.add(error.label());
+                state.next_attempt = Some(now + state.pace.next(fastrand::f64()));
                 // Whoever has a connection keeps it.
                 if self.ready_workers.load(Ordering::Relaxed) == 0 {
                     state.away_since.get_or_insert(now);

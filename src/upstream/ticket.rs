@@ -135,6 +135,11 @@ impl Ticket {
         Self { audience: Some(audience), len, about, unsent_since: now, since: now, tries: 0, mark: None }
     }
 
+    /// Whether its client, or the one it looks for, is still there and not answered.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_closed())
+    }
+
     /// Whether it was sent before, and nobody knows what became of that.
     pub(super) fn may_have_run(&self) -> bool {
         self.tries > 0 && self.about.effect == Effect::Write

@@ -174,7 +174,6 @@ fn a_request_waits_no_longer_because_the_server_comes_and_goes() {
 /// The write waited on the connection of one worker while another worker's was well, and was sent when nobody knew of
 /// it any more.
 #[test]
-#[ignore = "late"]
 fn a_write_of_a_client_that_is_gone_overwrites_nothing_told_written_after() {
     let (server, relay, proxy) = behind_relay(&["listen.workers = 2"]);
     let (mut hasty, mut other) = (Wire::connect(proxy.port()), Wire::connect(proxy.port()));

@@ -71,7 +71,6 @@ fn transactions_do_not_make_a_herd_either() {
 /// Four hundred connections that must all be made: two handshakes at a time, but a quick server is done with twenty-five
 /// within [`WINDOW`].
 #[test]
-#[ignore = "rate"]
 fn connections_of_their_own_are_made_one_after_the_other() {
     come_back(MANY_WORKERS, |_| Wish::Subscription).assert_calm(MOST);
 }

@@ -27,7 +27,6 @@ fn a_new_password_is_noticed_by_nobody() {
 }
 
 #[test]
-#[ignore = "handover"]
 fn a_new_password_is_soon_that_of_every_connection() {
     rotate(|server, before| {
         wait_until("all connections are younger", || {

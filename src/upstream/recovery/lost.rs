@@ -81,9 +81,17 @@ impl Recovery {
         for lost in std::mem::take(&mut self.lost) {
             self.decide(lost, now);
         }
+        self.forget_abandoned();
         let looks = self.queue.len_of_first(|ticket| matches!(ticket.audience, Some(Audience::Look(_))));
         self.queue.hold_back_behind(looks);
         self.settle_if_drained(now);
+    }
+
+    /// What its client gave up while there was no connection is not sent any more: it may have asked again elsewhere,
+    /// and been answered.
+    fn forget_abandoned(&mut self) {
+        let all = self.queue.take_all().requests;
+        self.queue.put_first(all.into_iter().filter(|(ticket, _)| ticket.is_waited_for()));
     }
 
     /// The next reply to a look has come; the last one decides.
@@ -113,7 +121,7 @@ impl Recovery {
         self.link.has_severed
             && ticket.tries < MAX_TRIES
             && ticket.mark.as_ref().is_some_and(|mark| mark.is_untouched())
-            && ticket.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_closed())
+            && ticket.is_waited_for()
             && replay::again(request, now - ticket.since).is_some()
     }
 
