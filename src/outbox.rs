@@ -95,6 +95,8 @@ struct State {
     is_muted: bool,
     /// The client has gone, or a reply broke off in the middle.
     is_closed: bool,
+    /// The client says nothing more: it may have gone.
+    is_abandoned: bool,
 }
 
 enum Reply {
@@ -202,6 +204,17 @@ impl Outbox {
     pub fn close(&self) {
         let mut state = self.state.borrow_mut();
         *state = State { is_closed: true, first: state.first + state.slots.len() as u64, ..State::default() };
+    }
+
+    /// The client has ended its side of the connection. What is in flight may still reach it.
+    pub fn abandon(&self) {
+        self.state.borrow_mut().is_abandoned = true;
+    }
+
+    /// Whether the client may have gone.
+    pub fn is_abandoned(&self) -> bool {
+        let state = self.state.borrow();
+        state.is_closed || state.is_abandoned
     }
 
     /// Whether replies have no way to the client any more.

@@ -137,7 +137,7 @@ impl Ticket {
 
     /// Whether its client, or the one it looks for, is still there and not answered.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_closed())
+        self.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_abandoned())
     }
 
     /// Whether it was sent before, and nobody knows what became of that.

@@ -58,7 +58,10 @@ impl Connection {
             return Ok(false);
         };
         let read = read?;
-        self.is_at_end = read == 0;
+        if read == 0 {
+            self.is_at_end = true;
+            self.client.outbox.abandon();
+        }
         self.input_peak = self.input_peak.max(self.input.len());
         self.read_size = match read >= self.read_size {
             true => (self.read_size * 4).min(READ_MOST),
@@ -72,6 +75,9 @@ impl Connection {
     /// again.
     fn look_again(&mut self, cx: &mut Context<'_>) -> bool {
         self.is_at_end = self.stream.is_closed_by_peer(cx);
+        if self.is_at_end {
+            self.client.outbox.abandon();
+        }
         self.handle.due.set(self.handle.due.get().or_else(|| Some(Instant::now() + LOOK_AGAIN)));
         self.is_at_end
     }

@@ -90,8 +90,12 @@ impl Recovery {
     /// What its client gave up while there was no connection is not sent any more: it may have asked again elsewhere,
     /// and been answered.
     fn forget_abandoned(&mut self) {
-        let all = self.queue.take_all().requests;
-        self.queue.put_first(all.into_iter().filter(|(ticket, _)| ticket.is_waited_for()));
+        let (kept, abandoned): (Vec<_>, Vec<_>) =
+            self.queue.take_all().requests.into_iter().partition(|(ticket, _)| ticket.is_waited_for());
+        for (ticket, _) in abandoned {
+            self.endings.add(ticket.fail(NOT_EXECUTED));
+        }
+        self.queue.put_first(kept);
     }
 
     /// The next reply to a look has come; the last one decides.
