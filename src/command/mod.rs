@@ -5,6 +5,7 @@
 //! to its connection, so it runs on a pinned one: no client can touch another's state through a command we
 //! have never heard of (G1).
 
+mod blocking;
 mod catalogue;
 mod keys;
 mod table;

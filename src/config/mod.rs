@@ -175,7 +175,7 @@ pub struct Upstream {
     /// The longest a request waits to be sent while the server is away.
     #[serde(deserialize_with = "value::duration")]
     pub queue_timeout: Duration,
-    /// The longest it then waits for its reply; blocking commands are exempt.
+    /// The longest it then waits for its reply. A command that blocks may take the time it says besides, or for ever.
     #[serde(deserialize_with = "value::duration")]
     pub reply_timeout: Duration,
     /// What happens when the server is lost: `off` closes the clients, `conservative` keeps them, `eager` also sends

@@ -164,11 +164,11 @@ impl Pin {
         monitors && command.is("monitor") && command.has_its_arity()
     }
 
-    /// When the oldest request in flight must have been answered. What blocks may take its time, and so may
-    /// what is not known.
+    /// When the oldest request in flight must have been answered. What blocks may take the time it says, or for ever,
+    /// and so may what is not known.
     pub(super) fn due(&self, reply_timeout: Duration) -> Option<Instant> {
-        let front = self.expected.front().filter(|front| !matches!(front.what, What::Block | What::Unknown));
-        front.map(|expected| expected.since + reply_timeout)
+        let front = self.expected.front()?;
+        front.patience.map(|patience| front.since + patience + reply_timeout)
     }
 
     /// Whether nothing is in flight and nothing is left on the connection.
@@ -196,7 +196,12 @@ impl Pin {
         };
         let is_again = what.is_subscription() && self.subscriptions.are_remembered();
         let request = if is_again { command.request.frame().into() } else { Box::default() };
-        self.expect(Expected { slot, effect: command.effect(), what, since: now, request, mark: None });
+        let patience = match what {
+            What::Block => command.longest_block(),
+            What::Unknown => None,
+            _ => Some(Duration::ZERO),
+        };
+        self.expect(Expected { slot, effect: command.effect(), what, since: now, patience, request, mark: None });
     }
 
     /// What was sent last writes these keys until it is answered.
@@ -222,7 +227,16 @@ impl Pin {
     }
 
     fn expect_read(&mut self, slot: Slot, what: What, since: Instant) {
-        self.expect(Expected { slot, effect: Effect::Read, what, since, request: Box::default(), mark: None });
+        let patience = Some(Duration::ZERO);
+        self.expect(Expected {
+            slot,
+            effect: Effect::Read,
+            what,
+            since,
+            patience,
+            request: Box::default(),
+            mark: None,
+        });
     }
 
     fn expect(&mut self, expected: Expected) {

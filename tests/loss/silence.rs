@@ -215,3 +215,21 @@ fn what_does_not_fit_into_the_queue_during_an_outage_is_told_at_once() {
     assert_eq!(second.ask("EXISTS other"), ":0");
     assert_eq!(second.ask("STRLEN k"), ":900");
 }
+
+/// A command that blocks says for how long; behind a dead network it waited for ever.
+#[test]
+fn a_command_that_blocks_takes_no_longer_than_it_says() {
+    let (server, relay, proxy) = behind_relay(&[TIMEOUT]);
+    let mut clients: Vec<_> = (0..3).map(|_| Wire::connect(proxy.port())).collect();
+    let asked = Instant::now();
+    let requests = ["BLPOP queue 1", "BLMPOP 1 1 queue LEFT", "XREAD BLOCK 1000 STREAMS s $"];
+    clients.iter_mut().zip(requests).for_each(|(client, request)| client.say(&[request]));
+    wait_until("all of them wait", || server.cli(&["INFO", "clients"]).contains("blocked_clients:3"));
+    relay.stop();
+    // Who may have taken something is told once the lost connection is severed, or `queue_timeout` is over.
+    for (client, told) in clients.iter_mut().zip([UNKNOWN, UNKNOWN, NOT_EXECUTED]) {
+        assert_eq!(client.hear(), told);
+        assert!((Duration::from_millis(1500)..Duration::from_secs(7)).contains(&asked.elapsed()));
+    }
+    relay.resume();
+}

@@ -1,5 +1,7 @@
 //! What a request on a pinned connection waits for.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::command::{Command, Effect};
@@ -14,6 +16,8 @@ pub(super) struct Expected {
     pub(super) effect: Effect,
     pub(super) what: What,
     pub(super) since: Instant,
+    /// What it may take besides `reply_timeout`; `None`: as long as it likes.
+    pub(super) patience: Option<Duration>,
     /// Its bytes, if it is sent again should its connection be lost; else empty.
     pub(super) request: Box<[u8]>,
     /// Tells others that its keys are being written, where that matters.

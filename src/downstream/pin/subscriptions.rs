@@ -1,6 +1,7 @@
 //! What a client is subscribed to, and how it is subscribed again when its connection is lost.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -154,6 +155,14 @@ impl Pin {
     fn expect_again(&mut self, slot: Slot, what: What, words: &[&[u8]], since: Instant) {
         let mut request = Vec::new();
         encode::request(&mut request, words);
-        self.expect(Expected { slot, effect: Effect::Read, what, since, request: request.into(), mark: None });
+        self.expect(Expected {
+            slot,
+            effect: Effect::Read,
+            what,
+            since,
+            patience: Some(Duration::ZERO),
+            request: request.into(),
+            mark: None,
+        });
     }
 }
