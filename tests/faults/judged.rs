@@ -1,5 +1,7 @@
 //! The judges themselves: what can have happened passes, what cannot is seen.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::history::{Entry, History, Moment, NEVER, Op, Reply, Subscription, Told};
 use super::register::{self, BRIEFLY, Verdict};
 use super::tokens::{self, Gaps, Kept};
@@ -13,8 +15,17 @@ fn text(token: u32) -> Reply {
 }
 
 fn done(op: Op, invoked: u64, told_at: u64, reply: Reply) -> Entry {
+    // One that asks nothing else.
+    let client = CLIENTS.fetch_add(1, Ordering::Relaxed);
     let (invoked, told_at) = (at(invoked), at(told_at));
-    Entry { client: 1, op, invoked, told_at, told: Told::Executed(reply), settled: told_at }
+    Entry { client, op, invoked, told_at, told: Told::Executed(reply), settled: told_at }
+}
+
+static CLIENTS: AtomicUsize = AtomicUsize::new(0);
+
+/// The same client asks all of these.
+fn in_order(entries: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
+    entries.into_iter().map(|entry| Entry { client: usize::MAX, ..entry }).collect()
 }
 
 /// Told unknown, and settled then.
@@ -66,6 +77,7 @@ fn what_a_variable_can_answer_passes() {
         ),
         ("a deletion", vec![set(1, 0, 1), done(Op::Delete(0), 2, 3, Reply::Integer(1)), get_nothing(4, 5)]),
         ("a deletion, unknown", vec![set(1, 0, 1), unknown(Op::Delete(0), 2, 3), get_nothing(4, 5)]),
+        ("several at once", in_order([get_nothing(0, 9), set(1, 0, 9), get(1, 0, 9)])),
         (
             "what nobody saw may have been there",
             vec![unknown(Op::Set(0, 1), 0, 1), done(Op::Delete(0), 2, 3, Reply::Integer(1))],
@@ -98,6 +110,9 @@ fn what_a_variable_cannot_answer_is_seen() {
         }),
         ("a deletion of nothing", vec![done(Op::Delete(0), 0, 1, Reply::Integer(1))]),
         ("a deletion undone", vec![set(1, 0, 1), done(Op::Delete(0), 2, 3, Reply::Integer(1)), get(1, 4, 5)]),
+        ("what was asked behind it", in_order([get(1, 0, 9), set(1, 0, 9)])),
+        ("what was asked behind it, unknown", in_order([get(1, 0, 9), unknown(Op::Set(0, 1), 0, 9)])),
+        ("not what was asked before it", in_order([set(1, 0, 9), get_nothing(0, 9)])),
         ("touched, but not there", vec![set(1, 0, 1), done(Op::Touch(0), 2, 3, Reply::Integer(0))]),
     ];
     for (what, entries) in cases {

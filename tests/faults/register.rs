@@ -1,6 +1,7 @@
 //! Whether what was seen of one key can have happened: is there an order of its operations, each somewhere between
 //! its request and its reply, in which a plain variable would have answered the same (Wing and Gong, with Lowe's
-//! memory of what has been tried)?
+//! memory of what has been tried)? Those of one client are in the order in which it asked them, also where it asked
+//! several at once.
 //!
 //! What was told *unknown* may or may not have run. It is put in only just before an operation that needs it, so
 //! that those nobody ever saw cost nothing. It may run late, but not after a write that was sent when it was
@@ -65,13 +66,21 @@ impl Effect {
 
 /// Shown in full where something is wrong.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "`client` is only shown")]
 struct Operation {
     invoked: Moment,
     /// When it was answered; of an uncertain one, since when it is settled.
     ended: Moment,
     effect: Effect,
     client: usize,
+    /// Its place among all that were asked.
+    place: usize,
+}
+
+impl Operation {
+    /// Whether the same client asked it before `other`.
+    fn is_before(&self, other: &Self) -> bool {
+        self.client == other.client && self.place < other.place
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -87,14 +96,15 @@ pub(crate) fn judge(entries: &[Entry], key: usize) -> Verdict {
     let mut certain = Vec::new();
     let mut uncertain = Vec::new();
     let mut lifetimes = HashMap::new();
-    for entry in entries {
+    for (place, entry) in entries.iter().enumerate() {
         if let Op::SetBriefly(at, value) = entry.op
             && at == key
         {
             let last = if entry.is_uncertain() { NEVER } else { entry.told_at + BRIEFLY + LINGER };
             lifetimes.insert(value, (entry.invoked + BRIEFLY, last));
         }
-        let operation = |effect, ended| Operation { invoked: entry.invoked, ended, effect, client: entry.client };
+        let operation =
+            |effect, ended| Operation { invoked: entry.invoked, ended, effect, client: entry.client, place };
         if entry.is_uncertain() {
             uncertain.extend(wish(entry.op, key).map(|effect| operation(effect, entry.settled)));
         } else if let Some(reply) = entry.reply() {
@@ -237,8 +247,12 @@ impl Search {
         }
         let horizon = open.iter().map(|at| self.certain[*at].ended).min().unwrap_or(NEVER);
         for at in 0..self.uncertain.len() {
-            let Operation { invoked, ended, effect, .. } = self.uncertain[at];
-            let is_possible = !done.uncertain[at] && invoked <= horizon && fixed <= ended;
+            let operation = self.uncertain[at];
+            let Operation { invoked, ended, effect, .. } = operation;
+            let is_possible = !done.uncertain[at]
+                && invoked <= horizon
+                && fixed <= ended
+                && !open.iter().any(|at| self.certain[*at].is_before(&operation));
             // One that overwrites another nobody saw makes the other needless.
             if !is_possible || must_see && effect.is_blind() {
                 continue;
@@ -280,7 +294,8 @@ impl Search {
             }
         }
         open.retain(|at| self.certain[*at].invoked <= horizon);
-        open
+        let is_first = |at: &usize| !open.iter().any(|other| self.certain[*other].is_before(&self.certain[*at]));
+        open.iter().copied().filter(is_first).collect()
     }
 
     /// As [`Effect::on`], and a brief value may be gone, or must be.
