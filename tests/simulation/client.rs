@@ -8,7 +8,8 @@ use tokio::time::{sleep, timeout};
 
 use super::history::{Entry, History, Moment, NEVER, Op, Reply, Subscription, Token, Told};
 use super::register::{BRIEFLY, number};
-use super::scene::{HASH, LAST, LISTS, REGISTERS, Scene, VALUES, key};
+pub(crate) use super::scene::REGISTERS;
+use super::scene::{HASH, LAST, LISTS, Scene, VALUES, key};
 use super::wire::{Silence, Wire};
 use super::{LONGEST, QUEUE_TIMEOUT, REPLY_TIMEOUT, UNKNOWN};
 

@@ -76,6 +76,7 @@ pub(crate) struct Planned {
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) reconnect: Reconnect,
+    pub(crate) lifetime: Option<Duration>,
     pub(crate) workers: usize,
     pub(crate) has_password: bool,
     /// `limits.in_flight`, `limits.queue` and `limits.pinned`.
@@ -94,12 +95,18 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
+        let reconnect = match random.u8(0..10) {
+            0..2 => Reconnect::Off,
+            2..5 => Reconnect::Eager,
+            _ => Reconnect::Conservative,
+        };
         let mut one_in = |count| random.u32(0..count) == 0;
-        let reconnect = if one_in(5) { Reconnect::Off } else { Reconnect::Conservative };
         let (has_password, has_queue, has_channel) = (one_in(4), one_in(3), one_in(3));
         let in_flight = if one_in(6) { 3 } else { 256 };
         let queue = if one_in(6) { 600 } else { 16 << 20 };
         let pinned = if one_in(6) { 1 } else { 1000 };
+        // Connections take over from one another all the time.
+        let lifetime = one_in(6).then_some(Duration::from_millis(200));
         let weather = Weather {
             delay: *random.choice(&[0, 0, 1, 1, 3, 12]).expect("some"),
             piece: *random.choice(&[2048, 2048, 100]).expect("some"),
@@ -110,6 +117,7 @@ impl Plan {
         Self {
             seed,
             reconnect,
+            lifetime,
             workers,
             has_password,
             in_flight,

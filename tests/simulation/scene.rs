@@ -23,7 +23,7 @@ use super::model::Redis;
 use super::network::Network;
 use super::plan::Plan;
 use super::register::{self, Verdict};
-use super::tokens::{self, Kept};
+use super::tokens::{self, Gaps, Kept};
 use super::{CONNECT_TIMEOUT, LONGEST, QUEUE_TIMEOUT, RECOVERY, REPLY_TIMEOUT};
 
 /// Keys that hold one value; behind them one whose values live briefly, and a hash of one field.
@@ -130,7 +130,8 @@ pub(crate) struct Seen {
 pub(crate) fn run(seed: u64, is_noted: bool) -> Result<Tally, String> {
     let plan = Plan::new(seed);
     let Seen { history, kept, notes, waits, length } = simulate(&plan, is_noted);
-    let (wrong, mut tally) = judge(&history, &kept);
+    let gaps = if plan.reconnect == Reconnect::Eager { Gaps::Silent } else { Gaps::Seen };
+    let (wrong, mut tally) = judge(&history, &kept, gaps);
     (tally.waits, tally.length) = (waits, length);
     if wrong.is_empty() { Ok(tally) } else { Err(report(&plan, &wrong, &notes, &history)) }
 }
@@ -187,14 +188,16 @@ fn start(plan: &Plan, network: &Rc<Network>) -> (Workers, Vec<JoinHandle<()>>) {
         username: String::new(),
         password: if plan.has_password { Password::Inline(PASSWORD.into()) } else { Password::None },
         name: "cloakroom".to_owned(),
+        lifetime: plan.lifetime,
+        files: Vec::new(),
     };
-    let server = Server::new(access, 0, QUEUE_TIMEOUT, metrics.upstream.clone());
     let upstream = LaneLimits {
         queue_timeout: QUEUE_TIMEOUT,
         reply_timeout: REPLY_TIMEOUT,
         queue: plan.queue,
         reconnect: plan.reconnect,
     };
+    let server = Server::new(access, 0, &upstream, metrics.upstream.clone());
     let limits = Limits { in_flight: plan.in_flight, pinned: plan.pinned, ..Limits::default() };
     let settings = Settings { limits, upstream, db: 0, logs_commands: false };
     let door = Door { users: Arc::new(Users::default()), tls: None, max_clients: 1000 };
@@ -274,9 +277,9 @@ fn kept(network: &Rc<Network>) -> Kept {
 }
 
 /// Everything that must not have happened, and what happened.
-fn judge(history: &History, kept: &Kept) -> (Vec<String>, Tally) {
+fn judge(history: &History, kept: &Kept, gaps: Gaps) -> (Vec<String>, Tally) {
     let mut wrong = history.violations.clone();
-    wrong.extend(tokens::violations(history, kept));
+    wrong.extend(tokens::violations(history, kept, gaps));
     let mut tally = Tally { count: 1, ..Tally::default() };
     for entry in &history.entries {
         *match entry.told {
