@@ -99,8 +99,8 @@ impl Writes {
         places.sort_unstable();
         places.dedup();
         // Before the others: one that begins meanwhile is counted here, or counts us.
-        let is_alone = places.iter().fold(true, |is_alone, place| self.places[*place].begin() && is_alone);
-        let is_alone = is_alone && (places == [ANY_KEY] || self.places[ANY_KEY].is_quiet());
+        let crowded = places.iter().filter(|place| !self.places[**place].begin()).count();
+        let is_alone = crowded == 0 && (places == [ANY_KEY] || self.places[ANY_KEY].is_quiet());
         let sum = is_alone.then(|| self.sum(&places));
         Mark { writes: Arc::clone(self), places: places.into(), sum }
     }

@@ -1,7 +1,7 @@
 //! A connection of the client's own, and what goes on while it is waited for.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Connection {
     /// Takes a connection for the client. What blocks must not be sent for somebody who is not there any more.
     pub(super) async fn check_out(&mut self, reason: PinReason) {
         let worker = Rc::clone(&self.client.worker);
-        let waiting = worker.dispatch.check_out(self.client.protocol, self.client.db);
+        let waiting = pin!(worker.dispatch.check_out(self.client.protocol, self.client.db));
         let has_gone = |this: &Self| (this.is_at_end && reason == PinReason::Blocking).then_some(CloseReason::Client);
         match self.meanwhile(waiting, has_gone).await {
             Ok(Ok(pinned)) => return self.client.pinned(pinned, reason),
@@ -43,10 +43,11 @@ impl Connection {
         let Some(gap) = pin.gap() else { return Ok(()) };
         let worker = Rc::clone(&self.client.worker);
         let (protocol, db) = (self.client.protocol, self.client.db);
-        let waiting = timeout_at(gap.since + worker.settings().upstream.queue_timeout, async {
+        let until = gap.since + worker.settings().upstream.queue_timeout;
+        let waiting = pin!(timeout_at(until, async {
             sleep(PAUSE * gap.again).await;
             worker.dispatch.check_out(protocol, db).await
-        });
+        }));
         let must_go = |this: &Self| match this.handle.order.get() {
             _ if this.client.outbox.unread() > 0 => None,
             Order::Close(reason) | Order::Kill(reason) => Some(reason),
@@ -58,12 +59,13 @@ impl Connection {
     }
 
     /// Waits for a connection. Meanwhile the client is written to, and it is noticed when it goes.
+    ///
+    /// What is waited for stays where it is: every client's task has room for it, once.
     async fn meanwhile<T>(
         &mut self,
-        waiting: impl Future<Output = T>,
+        mut waiting: Pin<&mut impl Future<Output = T>>,
         is_over: impl Fn(&Self) -> Option<CloseReason>,
     ) -> Result<T, CloseReason> {
-        let mut waiting = pin!(waiting);
         let ended = poll_fn(|cx| {
             if let Poll::Ready(result) = waiting.as_mut().poll(cx) {
                 return Poll::Ready(Ok(result));

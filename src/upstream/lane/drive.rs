@@ -73,7 +73,14 @@ impl Lane {
             match Pin::new(&mut *stream).poll_write(cx, recovery.unwritten()) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(len)) => recovery.wrote(len),
-                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Err(error)) => {
+                    // TLS does not tell how much of it has gone: most of it, perhaps, but not its end.
+                    if matches!(stream, Stream::Tls(_)) {
+                        let most = recovery.unwritten().len() - 1;
+                        recovery.wrote(most);
+                    }
+                    return Err(error);
+                }
                 Poll::Pending => {
                     stuck_since.get_or_insert_with(Instant::now);
                     return Ok(());
