@@ -208,11 +208,18 @@ impl Client {
     fn set(&mut self, at: usize) -> Request {
         let value = self.value(at);
         let (op, key) = (Op::Set(at, number(&value)), key(at));
-        match self.random.u8(0..4) {
+        match self.random.u8(0..5) {
+            4 => self.set_all(),
             0 => (op, words(&["SETEX", &key, "1000", &value])),
             1 => (op, words(&["SET", &key, &value, "EX", "1000"])),
             _ => (op, words(&["SET", &key, &value])),
         }
+    }
+
+    fn set_all(&mut self) -> Request {
+        let token = self.token();
+        let pairs = (0..REGISTERS).flat_map(|at| [key(at), format!("{}={token}=", key(at))]);
+        (Op::SetAll(token), std::iter::once("MSET".to_owned()).chain(pairs).collect())
     }
 
     /// Several requests at once, and then their replies.
