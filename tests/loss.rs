@@ -28,6 +28,10 @@ mod outage;
 mod pinned;
 #[path = "loss/reads.rs"]
 mod reads;
+#[path = "loss/refused.rs"]
+mod refused;
+#[path = "loss/renewal.rs"]
+mod renewal;
 #[path = "loss/rotation.rs"]
 mod rotation;
 #[path = "loss/silence.rs"]

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::support::{RedisServer, Wire, stays_so, wait_until};
+use super::support::{Certificates, Proxy, RedisServer, Wire, stays_so, wait_until};
 use super::{NOT_EXECUTED, UNKNOWN, proxy};
 
 const CLIENTS: usize = 8;
@@ -134,4 +134,33 @@ impl Drop for SetWhenDropped<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Not tried again for half a minute, unless somebody mends it.
+#[test]
+fn an_authority_that_is_put_right_is_trusted_at_once() {
+    let certificates = Certificates::new();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("ca.pem");
+    replace(&file, &fs::read_to_string(&certificates.other_ca).expect("a certificate"));
+    let server = RedisServer::with().tls(&certificates).start();
+    let proxy = Proxy::start(&format!(
+        "listen.address = \"127.0.0.1:0\"\nmetrics.address = \"127.0.0.1:0\"\nlog.format = \"json\"\n\
+         upstream.server = \"{}\"\nupstream.tls.enabled = true\nupstream.tls.ca_file = \"{}\"\n",
+        server.address(),
+        file.display(),
+    ));
+    proxy.allow("upstream unavailable");
+    proxy.wait_for_log("not trusted", Duration::from_secs(10));
+    let mut client = Wire::connect(proxy.port());
+    assert_eq!(client.ask("GET k"), NOT_EXECUTED);
+    // Half a file is no certificate: what was read before stays in force, and the next is looked at again.
+    proxy.allow("file has changed and cannot be used");
+    replace(&file, "-----BEGIN CERTIFICATE-----\n");
+    proxy.wait_for_log("cannot be used", Duration::from_secs(10));
+    replace(&file, &fs::read_to_string(&certificates.ca).expect("a certificate"));
+    let mended = Instant::now();
+    proxy.wait_ready();
+    assert!(mended.elapsed() < Duration::from_secs(10), "after {:?}", mended.elapsed());
+    assert_eq!(client.ask("SET k v"), "+OK");
 }
