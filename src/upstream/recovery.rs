@@ -24,7 +24,6 @@ mod lost;
 mod refused;
 mod renewal;
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,13 +33,12 @@ use self::refused::Refused;
 use super::in_flight::{Desync, InFlight};
 use super::lane::LaneLimits;
 use super::loss::Loss;
-use super::phase::{Event, Phase};
-use super::ticket::{About, Audience, Endings, Look, LostWrite, Recipient, Ticket};
+use super::phase::Phase;
+use super::ticket::{About, Audience, Endings, LostWrite, Recipient, Ticket};
 use super::{NOT_EXECUTED, UNKNOWN_OUTCOME};
 use crate::backoff::Backoff;
 use crate::command::{Effect, Shape};
-use crate::config::Reconnect;
-use crate::outbox::{Form, Outbox};
+use crate::outbox::Form;
 use crate::resp::encode;
 
 /// How often a request whose connection was lost is sent again.

@@ -2,11 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::*;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Arrival, HEALTHY, MAX_TRIES, Recovery};
+use crate::command::{Effect, Shape};
+use crate::config::Reconnect;
+use crate::outbox::{Form, Outbox};
 use crate::upstream::in_flight::Left;
+use crate::upstream::phase::{Event, Phase};
 use crate::upstream::read_back::ReadBack;
-use crate::upstream::replay;
+use crate::upstream::ticket::{About, Audience, Look, LostWrite, Recipient, Ticket};
+use crate::upstream::{NOT_EXECUTED, UNKNOWN_OUTCOME, replay};
 
 impl Recovery {
     /// The connection is lost: answers what must be answered, keeps what may be sent again.

@@ -4,8 +4,19 @@
 //! came behind it: nothing overtakes it.
 
 use std::fmt;
+use std::rc::Rc;
 
-use super::*;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Recovery;
+use crate::command::Shape;
+use crate::config::Reconnect;
+use crate::outbox::{Form, Outbox};
+use crate::upstream::UNKNOWN_OUTCOME;
+use crate::upstream::in_flight::Desync;
+use crate::upstream::phase::Event;
+use crate::upstream::ticket::{Audience, Recipient, Ticket};
 
 /// How a server begins that executes nothing, for now or ever: these were refused before they ran.
 const REFUSALS: [&[u8]; 5] = [b"-LOADING ", b"-READONLY ", b"-MASTERDOWN ", b"-CLUSTERDOWN ", b"-TRYAGAIN "];
@@ -31,6 +42,10 @@ impl Recovery {
             && REFUSALS.iter().any(|refusal| frame.starts_with(refusal))
     }
 
+    /// The oldest request is answered so: it waits, unless somebody would see that it did.
+    ///
+    /// # Errors
+    /// It was not wholly sent.
     pub(super) fn refuse(&mut self, said: &[u8], now: Instant) -> Result<(), Desync> {
         let (ticket, request) = self.queue.pop_request()?;
         self.phase = self.phase.on(Event::Refused);
@@ -54,7 +69,10 @@ impl Recovery {
 
     /// Of this client's requests one was executed: those before it cannot be any more.
     pub(super) fn pass_on_refusals(&mut self, client: &Rc<Outbox>) {
-        let is_theirs = |refused: &mut Refused| matches!(&refused.ticket.audience, Some(Audience::Client(own)) if Rc::ptr_eq(&own.outbox, client));
+        let is_theirs = |refused: &mut Refused| match &refused.ticket.audience {
+            Some(Audience::Client(own)) => Rc::ptr_eq(&own.outbox, client),
+            Some(Audience::Look(_) | Audience::Probe(_)) | None => false,
+        };
         for Refused { ticket, said, .. } in self.refused.extract_if(.., is_theirs) {
             if let Some(Audience::Client(Recipient { outbox, slot, .. })) = ticket.audience {
                 outbox.deliver(slot, &said, Form::AsIs);

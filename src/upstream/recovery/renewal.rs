@@ -1,6 +1,13 @@
 //! One connection after another, without a loss between them.
 
-use super::*;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Arrival, Recovery};
+use crate::config::Reconnect;
+use crate::upstream::NOT_EXECUTED;
+use crate::upstream::phase::{Event, Phase};
 
 /// A successor that could not be made is tried again after this long, or when the credentials change.
 pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(30);
@@ -50,6 +57,10 @@ impl Recovery {
         match successor {
             Some(arrival) => self.begin_link(arrival, now, random),
             None => self.attempt_at = now + self.backoff.next(random),
+        }
+        // Clients are closed with their connection.
+        if successor.is_none() && self.limits.reconnect == Reconnect::Off {
+            self.give_up(Duration::ZERO, NOT_EXECUTED, now);
         }
     }
 }

@@ -1,5 +1,9 @@
+use std::rc::Rc;
+
 use super::*;
 use crate::command::Commands;
+use crate::config::Reconnect;
+use crate::outbox::Outbox;
 use crate::resp::request::{Limits, Parser};
 use crate::upstream::writes::{Mark, Writes};
 
