@@ -53,6 +53,9 @@ const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// A connection that lived this long, or answered a request, was a good one: the next attempt is not delayed.
 const HEALTHY: Duration = Duration::from_secs(1);
 
+/// A connection that is not there for longer than this is not just being made.
+const OUTAGE: Duration = Duration::from_secs(1);
+
 /// The requests of one multiplexed connection, and what becomes of them.
 #[derive(Debug)]
 pub(super) struct Recovery {
@@ -60,6 +63,8 @@ pub(super) struct Recovery {
     limits: LaneLimits,
     queue: InFlight,
     link: Link,
+    /// The last connection was lost.
+    was_lost: bool,
     /// Writes that may have run on a connection that is not severed yet.
     lost: Vec<LostWrite>,
     /// Lost writes that are sent again before anything else.
@@ -124,6 +129,7 @@ impl Recovery {
             limits,
             queue: InFlight::default(),
             link: Link::new(now),
+            was_lost: false,
             lost: Vec::new(),
             again: Vec::new(),
             refused: Vec::new(),

@@ -7,14 +7,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Arrival, HEALTHY, MAX_TRIES, Recovery};
+use super::{Arrival, HEALTHY, MAX_TRIES, OUTAGE, Recovery};
 use crate::command::{Effect, Shape};
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox};
 use crate::upstream::in_flight::Left;
 use crate::upstream::phase::{Event, Phase};
 use crate::upstream::read_back::ReadBack;
-use crate::upstream::ticket::{About, Audience, Look, LostWrite, Recipient, Ticket};
+use crate::upstream::ticket::{About, Audience, Endings, Look, LostWrite, Recipient, Ticket};
 use crate::upstream::{NOT_EXECUTED, UNKNOWN_OUTCOME, replay};
 
 impl Recovery {
@@ -24,6 +24,7 @@ impl Recovery {
     /// may have run.
     pub(in crate::upstream) fn lost(&mut self, now: Instant, random: f64) {
         self.phase = self.phase.on(Event::Lost);
+        self.was_lost = true;
         let was_good = self.link.has_answered || now.saturating_duration_since(self.link.since) > HEALTHY;
         if was_good {
             self.backoff.reset();
@@ -90,19 +91,25 @@ impl Recovery {
         for lost in std::mem::take(&mut self.lost) {
             self.decide(lost, now);
         }
-        self.forget_abandoned();
+        self.forget_abandoned(now);
         let looks = self.queue.len_of_first(|ticket| matches!(ticket.audience, Some(Audience::Look(_))));
         self.queue.hold_back_behind(looks);
         self.settle_if_drained(now);
     }
 
-    /// What its client gave up while there was no connection is not sent any more: it may have asked again elsewhere,
-    /// and been answered.
-    fn forget_abandoned(&mut self) {
-        let (kept, abandoned): (Vec<_>, Vec<_>) =
-            self.queue.take_all().requests.into_iter().partition(|(ticket, _)| ticket.is_waited_for());
+    /// What its client gave up during an outage is not sent any more: it may have asked again elsewhere, and been
+    /// answered. Without an outage it is, as a server would have run it.
+    fn forget_abandoned(&mut self, now: Instant) {
+        let was_lost = std::mem::take(&mut self.was_lost);
+        let is_kept = |ticket: &Ticket| {
+            ticket.is_waited_for() || !was_lost && now.saturating_duration_since(ticket.unsent_since) < OUTAGE
+        };
+        let all = self.queue.take_all().requests;
+        let (kept, abandoned): (Vec<_>, Vec<_>) = all.into_iter().partition(|(ticket, _)| is_kept(ticket));
         for (ticket, _) in abandoned {
-            self.endings.add(ticket.fail(NOT_EXECUTED));
+            let is_told = ticket.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_closed());
+            let ending = ticket.fail(NOT_EXECUTED);
+            self.endings.add(if is_told { ending } else { Endings::default() });
         }
         self.queue.put_first(kept);
     }

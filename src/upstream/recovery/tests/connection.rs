@@ -102,3 +102,21 @@ fn an_old_connection_gives_way_without_losing_anything() {
     bench.now += 100 * SECOND;
     assert!(bench.queue.begin_renewal(1, bench.now), "it is old");
 }
+
+/// It may have asked again elsewhere. One that asks and leaves without an outage is served as a server would.
+#[test]
+fn what_a_client_gave_up_in_an_outage_is_not_sent() {
+    for (is_outage, sent) in [(true, &b""[..]), (false, b"INCR a")] {
+        let now = Instant::now();
+        let queue = Recovery::new(limits(Reconnect::Conservative), now);
+        let mut bench = Bench { queue, client: Rc::default(), now };
+        if is_outage {
+            bench.connect();
+            bench.lose();
+        }
+        bench.ask(b"INCR a", Effect::Write);
+        bench.client.abandon();
+        bench.connect();
+        assert_eq!(bench.queue.unwritten(), sent);
+    }
+}
