@@ -22,7 +22,7 @@ pub(super) enum Phase {
     /// when the connection is lost.
     Up,
     /// What was sent is waited for, the rest for the next connection. → `Up` on the successor, or `Away`, when all that
-    /// is answered; → `Away` when the connection is lost.
+    /// is answered; back to `Up` when that takes long and there is a successor; → `Away` when the connection is lost.
     Leaving {
         /// Another connection is ready.
         has_successor: bool,
@@ -38,6 +38,8 @@ pub(super) enum Event {
     Drained,
     /// Another connection is ready to take over.
     Succeeded,
+    /// It cannot take over yet: too much waits for that.
+    Postponed,
     /// The server executes nothing for now: it loads its data, or is no primary any more.
     Refused,
     /// The connection is lost.
@@ -53,14 +55,14 @@ impl Phase {
             (Self::Settling, Event::Drained) => Self::Up,
             (Self::Up, Event::Succeeded) => Self::Leaving { has_successor: true },
             (Self::Settling | Self::Up, Event::Refused) => Self::Leaving { has_successor: false },
-            (Self::Leaving { has_successor: true }, Event::Drained) => Self::Up,
+            (Self::Leaving { has_successor: true }, Event::Drained | Event::Postponed) => Self::Up,
             (Self::Leaving { has_successor: false }, Event::Drained) => Self::Away,
             // The successor finds out by itself whether the server executes anything.
             (Self::Leaving { .. }, Event::Refused) => self,
-            (Self::Away, Event::Drained | Event::Succeeded | Event::Refused)
-            | (Self::Settling, Event::Connected | Event::Succeeded)
-            | (Self::Up, Event::Connected | Event::Drained)
-            | (Self::Leaving { .. }, Event::Connected | Event::Succeeded) => {
+            (Self::Away, Event::Drained | Event::Succeeded | Event::Postponed | Event::Refused)
+            | (Self::Settling, Event::Connected | Event::Succeeded | Event::Postponed)
+            | (Self::Up, Event::Connected | Event::Drained | Event::Postponed)
+            | (Self::Leaving { .. }, Event::Connected | Event::Succeeded | Event::Postponed) => {
                 unreachable!("{event:?} cannot happen in {self:?}")
             }
         }
@@ -89,6 +91,7 @@ mod tests {
             (Phase::Up, Event::Refused, leaving(false)),
             (Phase::Up, Event::Lost, Phase::Away),
             (leaving(true), Event::Drained, Phase::Up),
+            (leaving(true), Event::Postponed, Phase::Up),
             (leaving(false), Event::Drained, Phase::Away),
             (leaving(true), Event::Refused, leaving(true)),
             // A successor that was made before the loss has not severed what was lost.

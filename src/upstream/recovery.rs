@@ -90,7 +90,9 @@ struct Link {
     renew_at: Option<Instant>,
     /// A successor is being made.
     is_renewing: bool,
-    /// Which credentials it was made with.
+    /// Since when requests are held back for a successor.
+    hands_over_since: Option<Instant>,
+    /// Which credentials it was made with, or were last tried for a successor.
     generation: u64,
     /// Whether nothing from a lost connection can run any more.
     has_severed: bool,
@@ -105,6 +107,7 @@ impl Link {
             is_probed: false,
             renew_at: None,
             is_renewing: false,
+            hands_over_since: None,
             generation: 0,
             has_severed: false,
         }
@@ -280,7 +283,7 @@ impl Recovery {
         let probed = queue.oldest().filter(|_| queue.is_only_probed()).map(|probe| probe.since + STALL);
         let probe = self.may_probe().then(|| link.heard + PROBE_AFTER);
         let renewal = link.renew_at.filter(|_| self.phase == Phase::Up && !link.is_renewing);
-        [reply, unsent, probed, probe, renewal].into_iter().flatten().min()
+        [reply, unsent, probed, probe, renewal, self.hands_over_until()].into_iter().flatten().min()
     }
 
     /// Answers what has waited too long, and asks a server that has been silent for long whether it is still there;
@@ -295,6 +298,9 @@ impl Recovery {
         nonce: impl FnOnce() -> String,
     ) -> Result<(), Loss> {
         self.endings.add(self.queue.expire_sent(self.limits.reply_timeout, now));
+        if self.hands_over_until().is_some_and(|until| until <= now) {
+            self.postpone(now);
+        }
         if self.may_give_up(stuck_since, now) {
             self.give_up(self.limits.queue_timeout, NOT_EXECUTED, now);
             self.settle_if_drained(now);

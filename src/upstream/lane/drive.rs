@@ -12,6 +12,7 @@ use super::{End, Lane};
 use crate::socket::Stream;
 use crate::upstream::error::ConnectError;
 use crate::upstream::loss::Loss;
+use crate::upstream::phase::Phase;
 use crate::upstream::recovery::Recovery;
 use crate::upstream::replies::{Item, Replies};
 use crate::upstream::server::{Established, nonce};
@@ -48,6 +49,10 @@ impl Lane {
             }
             if let Poll::Ready(next) = self.poll_renewal(&mut renewal, cx) {
                 successor = Some(next);
+            }
+            if self.recovery.borrow().phase() == Phase::Up {
+                // It was wanted, and is not any more.
+                successor = None;
             }
             if self.recovery.borrow().has_left() {
                 return Poll::Ready(End::Left(successor.take()));
@@ -162,14 +167,14 @@ impl Lane {
         let result = ready!(attempt.as_mut().poll(cx));
         *renewal = None;
         match result {
-            Ok(established) if self.recovery.borrow_mut().succeeded() => {
+            Ok(established) if self.recovery.borrow_mut().succeeded(Instant::now()) => {
                 self.server.metrics.renewals.add("ok");
                 Poll::Ready(Box::new(established))
             }
             // The server has meanwhile refused to execute anything: it may do so here as well.
             Ok(_) => Poll::Pending,
             Err(error) => {
-                self.recovery.borrow_mut().not_succeeded(generation, Instant::now());
+                self.recovery.borrow_mut().not_succeeded(Instant::now());
                 self.server.metrics.renewals.add(error.label());
                 Poll::Pending
             }

@@ -12,6 +12,9 @@ use crate::upstream::phase::{Event, Phase};
 /// A successor that could not be made is tried again after this long, or when the credentials change.
 pub(super) const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
+/// A hand-over that takes longer is put off: requests wait for it.
+const HAND_OVER: Duration = Duration::from_millis(200);
+
 impl Recovery {
     /// Whether another connection is to be made that takes over: this one is old, or the credentials have changed.
     /// Then [`Recovery::succeeded`] or [`Recovery::not_succeeded`] must follow, unless it is lost.
@@ -19,26 +22,43 @@ impl Recovery {
         let is_old = self.link.renew_at.is_some_and(|at| at <= now);
         let is_due = is_old || self.link.generation != generation;
         let begins = self.phase == Phase::Up && !self.link.is_renewing && is_due;
-        self.link.is_renewing |= begins;
+        if begins {
+            self.link.is_renewing = true;
+            self.link.generation = generation;
+        }
         begins
     }
 
     /// The successor is ready: what was sent is waited for, what was not is for the successor. Whether it is still
     /// wanted.
-    pub(in crate::upstream) fn succeeded(&mut self) -> bool {
+    pub(in crate::upstream) fn succeeded(&mut self, now: Instant) -> bool {
         self.link.is_renewing = false;
         if self.phase != Phase::Up {
             return false;
         }
         self.phase = self.phase.on(Event::Succeeded);
         self.queue.hold_back();
+        self.link.hands_over_since = Some(now);
         true
     }
 
+    /// What is in flight takes long: nobody else must wait for it, so the present connection goes on for a while.
+    pub(super) fn postpone(&mut self, now: Instant) {
+        self.phase = self.phase.on(Event::Postponed);
+        self.queue.let_go();
+        self.link.hands_over_since = None;
+        self.link.renew_at = Some(now + RENEW_AGAIN);
+    }
+
+    /// Until when requests are held back for a successor, if they are.
+    pub(super) fn hands_over_until(&self) -> Option<Instant> {
+        let since = self.link.hands_over_since.filter(|_| self.phase == Phase::Leaving { has_successor: true });
+        since.map(|since| since + HAND_OVER)
+    }
+
     /// There is none: the present connection goes on.
-    pub(in crate::upstream) fn not_succeeded(&mut self, generation: u64, now: Instant) {
+    pub(in crate::upstream) fn not_succeeded(&mut self, now: Instant) {
         self.link.is_renewing = false;
-        self.link.generation = generation;
         self.link.renew_at = Some(now + RENEW_AGAIN);
     }
 

@@ -83,14 +83,14 @@ fn an_old_connection_gives_way_without_losing_anything() {
     assert!(!bench.queue.begin_renewal(0, bench.now));
     assert!(bench.queue.begin_renewal(1, bench.now), "other credentials");
     assert!(!bench.queue.begin_renewal(1, bench.now), "one at a time");
-    bench.queue.not_succeeded(1, bench.now);
+    bench.queue.not_succeeded(bench.now);
     assert!(!bench.queue.begin_renewal(1, bench.now), "not so soon");
     bench.now += RENEW_AGAIN;
     assert!(bench.queue.begin_renewal(1, bench.now));
     bench.ask(b"INCR a", Effect::Write);
     bench.queue.wrote(3);
     bench.ask(b"INCR b", Effect::Write);
-    assert!(bench.queue.succeeded());
+    assert!(bench.queue.succeeded(bench.now));
     assert_eq!(bench.queue.unwritten(), b"R a", "the rest is for the successor");
     bench.write_all();
     assert!(!bench.queue.has_left());
@@ -101,6 +101,25 @@ fn an_old_connection_gives_way_without_losing_anything() {
     assert_eq!((bench.queue.phase(), bench.queue.unwritten()), (Phase::Up, &b"INCR b"[..]));
     bench.now += 100 * SECOND;
     assert!(bench.queue.begin_renewal(1, bench.now), "it is old");
+}
+
+/// A slow command is in flight: others need not wait for it.
+#[test]
+fn a_hand_over_that_takes_long_is_put_off() {
+    let mut bench = Bench::new();
+    bench.ask(b"KEYS *", Effect::Read);
+    bench.write_all();
+    assert!(bench.queue.begin_renewal(1, bench.now) && bench.queue.succeeded(bench.now));
+    bench.ask(b"INCR a", Effect::Write);
+    assert_eq!(bench.queue.unwritten(), b"");
+    let until = bench.queue.next_deadline(None, bench.now).expect("it is looked at again");
+    assert!(until < bench.now + SECOND);
+    bench.now = until;
+    bench.expire().expect("it goes on");
+    assert_eq!((bench.queue.phase(), bench.queue.unwritten()), (Phase::Up, &b"INCR a"[..]));
+    assert!(!bench.queue.begin_renewal(1, bench.now), "not so soon");
+    bench.now += RENEW_AGAIN;
+    assert!(bench.queue.begin_renewal(1, bench.now));
 }
 
 /// It may have asked again elsewhere. One that asks and leaves without an outage is served as a server would.
