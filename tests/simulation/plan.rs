@@ -94,8 +94,11 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
+        let reconnect = match random.u8(0..10) {
+            0 | 1 => Reconnect::Off,
+            _ => Reconnect::Conservative,
+        };
         let mut one_in = |count| random.u32(0..count) == 0;
-        let reconnect = if one_in(5) { Reconnect::Off } else { Reconnect::Conservative };
         let (has_password, has_queue, has_channel) = (one_in(4), one_in(3), one_in(3));
         let in_flight = if one_in(6) { 3 } else { 256 };
         let queue = if one_in(6) { 600 } else { 16 << 20 };
