@@ -7,7 +7,7 @@ use fastrand::Rng;
 use super::keys::Millis;
 use super::model::{Id, Redis};
 use super::resp::integer;
-use super::support::{RedisServer, Wire, frame_len, request, shown, words};
+use super::support::{RedisServer, Wire, frame_len, request, shown, wait_until, words};
 
 const SEEDS: u64 = 30;
 const REQUESTS: usize = 400;
@@ -127,7 +127,7 @@ fn the_model_lets_wait_as_a_real_server() {
 
 fn wait_for_blocked(server: &RedisServer, count: usize) {
     let text = format!("blocked_clients:{count}\r\n");
-    super::support::wait_until("they wait", || server.cli(&["INFO", "clients"]).contains(text.trim()));
+    wait_until("they wait", || server.cli(&["INFO", "clients"]).contains(text.trim()));
 }
 
 #[test]
