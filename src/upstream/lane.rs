@@ -201,7 +201,7 @@ impl Lane {
             loop {
                 let attempt_at = self.recovery.borrow().attempt_at();
                 sleep_until(attempt_at).await;
-                self.server.wait_for_attempt().await;
+                self.server.attempts.wait_until_mended().await;
                 let error = match self.server.connect(self.kind).await {
                     Ok(established) => return established,
                     Err(error) => error,

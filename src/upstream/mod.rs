@@ -10,6 +10,7 @@
 //! handshakes may run at once, and what was last wrong.
 
 mod access;
+mod attempts;
 mod dial;
 mod error;
 mod handshake;

@@ -5,35 +5,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::Kind;
 use super::access::Access;
+use super::attempts::Attempts;
 use super::error::ConnectError;
 use super::handshake::{self, Identity, Introduced, Introduction, Severed, Trace};
 use super::lane::LaneLimits;
 use super::recovery::Arrival;
 use super::writes::{Mark, Writes};
-use crate::backoff::Backoff;
 use crate::command::{Catalogue, Command};
 use crate::config::Reconnect;
 use crate::metrics::UpstreamMetrics;
 use crate::socket::Stream;
 
-/// Handshakes under way at a time: a server that comes back is not met by a herd.
-const HANDSHAKES: usize = 2;
-
-/// Between the beginnings of two attempts, so that however many connections are wanted at once, at most ten are made
-/// within ten milliseconds.
-const APART: Duration = Duration::from_millis(1);
-
 /// Lost connections that are remembered, to be severed.
 const MOST_CONDEMNED: usize = 4096;
-
-/// How long a wrong password or certificate is left alone.
-const HOLD_OFF: Duration = Duration::from_secs(30);
 
 /// The server.
 #[derive(Debug)]
@@ -45,16 +35,13 @@ pub struct Server {
     /// The database clients start in.
     db: u32,
     queue_timeout: Duration,
-    handshakes: Semaphore,
-    /// Held by whoever tries, for all, a server that could not be reached.
-    probe: tokio::sync::Mutex<()>,
+    pub(super) attempts: Attempts,
     state: Mutex<State>,
     /// Lost connections the server may still run something from: whoever connects next severs them first. The lock
     /// guards this one field, for a few lines.
     condemned: Mutex<Vec<Trace>>,
     /// The commands of the server's present run. The lock guards this one field, for a copy.
     catalogue: Mutex<Arc<Catalogue>>,
-    reloaded: Notify,
     /// Told when a connection has been made.
     connected: Notify,
     is_stopping: AtomicBool,
@@ -74,13 +61,6 @@ struct State {
     away_since: Option<Instant>,
     /// The last failure, so that each is logged once.
     trouble: Option<String>,
-    /// No attempt before this: the failure is one of configuration.
-    hold_until: Option<Instant>,
-    /// When the next may be made, after one that failed.
-    next_attempt: Option<Instant>,
-    pace: Backoff,
-    /// The next begins after this, however well they go.
-    next_start: Option<Instant>,
     /// The run of the server whose commands are known.
     learned_run: Option<String>,
 }
@@ -103,13 +83,10 @@ impl Server {
             generation: AtomicU64::new(0),
             db,
             queue_timeout: limits.queue_timeout,
-            // One until the first has succeeded: a wrong password is tried once, not once a worker.
-            handshakes: Semaphore::new(1),
-            probe: tokio::sync::Mutex::default(),
+            attempts: Attempts::default(),
             state: Mutex::default(),
             condemned: Mutex::default(),
             catalogue: Mutex::default(),
-            reloaded: Notify::new(),
             connected: Notify::new(),
             is_stopping: AtomicBool::new(false),
             ready_workers: AtomicUsize::new(0),
@@ -124,8 +101,7 @@ impl Server {
     pub fn reload(&self, access: Access) {
         *self.access.lock().expect("no thread panics while it holds this lock") = Arc::new(access);
         self.generation.fetch_add(1, Ordering::Relaxed);
-        self.state().hold_until = None;
-        self.reloaded.notify_waiters();
+        self.attempts.may_go_on();
     }
 
     fn access(&self) -> Arc<Access> {
@@ -200,25 +176,8 @@ impl Server {
         if self.ready_workers.load(Ordering::Relaxed) > 0 {
             return false;
         }
-        let state = self.state();
-        state.hold_until.is_some_and(|until| until > now)
-            || state.away_since.is_some_and(|since| since + self.queue_timeout < now)
-    }
-
-    /// Waits until an attempt may be made: not at once after one that failed for a reason that stays, unless a
-    /// reload may have mended it.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    pub(super) async fn wait_for_attempt(&self) {
-        loop {
-            let changed = self.reloaded.notified();
-            let Some(until) = self.state().hold_until.filter(|until| *until > Instant::now()) else { return };
-            tokio::select! {
-                () = sleep_until(until) => {}
-                () = changed => {}
-            }
-        }
+        let is_away_for_long = || self.state().away_since.is_some_and(|since| since + self.queue_timeout < now);
+        self.attempts.are_held_off(now) || is_away_for_long()
     }
 
     /// Waits while the server is away, and others try: those who have lost their first connection. A crowd of clients
@@ -235,10 +194,6 @@ impl Server {
             }
             connected.await;
         }
-    }
-
-    fn is_held_off(&self) -> bool {
-        self.state().hold_until.is_some_and(|until| until > Instant::now())
     }
 
     /// A connection was lost: from now on the server counts as away, until one is made. Logged once for all
@@ -282,12 +237,7 @@ impl Server {
     /// # Cancel safety
     /// Dropping this closes whatever was opened.
     pub(super) async fn connect(&self, kind: Kind) -> Result<Established, ConnectError> {
-        let _turn = self.handshakes.acquire().await.expect("the semaphore is never closed");
-        let _probe = self.wait_until_worthwhile().await;
-        // Whoever had the turn before may have found that trying is useless.
-        if self.is_held_off() {
-            return Err(ConnectError::HeldOff);
-        }
+        let _turn = self.attempts.begin().await.ok_or(ConnectError::HeldOff)?;
         // Before the credentials: newer ones than these are never taken for these.
         let generation = self.generation();
         let access = self.access();
@@ -320,24 +270,6 @@ impl Server {
             }
             error => error,
         })
-    }
-
-    /// Waits until an attempt may begin; while what is returned is held, nobody else makes one.
-    async fn wait_until_worthwhile(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        let has_failed = || self.state().next_attempt.is_some();
-        let probe = if has_failed() { Some(self.probe.lock().await) } else { None };
-        let probe = probe.filter(|_| has_failed());
-        let now = Instant::now();
-        let start = {
-            let mut state = self.state();
-            let start = state.next_start.into_iter().chain(state.next_attempt).fold(now, Instant::max);
-            state.next_start = Some(start + APART);
-            start
-        };
-        if start > now {
-            sleep_until(start).await;
-        }
-        probe
     }
 
     async fn establish(
@@ -390,13 +322,9 @@ impl Server {
                     let Identity { server, version, mode, modules: _ } = identity;
                     info!(address = %self.access().dial.address, server, version, mode, "upstream ready");
                 }
-                if state.identity.is_none() {
-                    self.handshakes.add_permits(HANDSHAKES - 1);
-                }
                 state.identity = Some(identity.clone());
-                (state.away_since, state.trouble, state.hold_until) = (None, None, None);
-                state.next_attempt = None;
-                state.pace.reset();
+                (state.away_since, state.trouble) = (None, None);
+                self.attempts.succeeded();
                 self.connected.notify_waiters();
             }
             // The server is well.
@@ -405,12 +333,11 @@ impl Server {
             }
             Err(error) => {
                 self.metrics.connects.add(error.label());
-                state.next_attempt = Some(now + state.pace.next(fastrand::f64()));
+                self.attempts.failed(error.is_configuration(), now, fastrand::f64());
                 // Whoever has a connection keeps it.
                 if self.ready_workers.load(Ordering::Relaxed) == 0 {
                     state.away_since.get_or_insert(now);
                 }
-                state.hold_until = error.is_configuration().then(|| now + HOLD_OFF);
                 let trouble = error.to_string();
                 if state.trouble.as_ref() != Some(&trouble) {
                     let retry = if error.is_configuration() { "every 30 s" } else { "with backoff" };
