@@ -139,6 +139,7 @@ impl Prepared {
         // What was meant for another address is not for this one: neither its secrets nor its lack of them.
         if fixed.contains(&"upstream.server") {
             new.access = self.access.clone();
+            new.config.upstream = self.config.upstream.clone();
         }
         if fixed.contains(&"listen.address") {
             new.door = self.door.clone();

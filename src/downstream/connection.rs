@@ -28,7 +28,7 @@ use super::close::CloseReason;
 use super::mode::Mode;
 use super::worker::{Handle, Order};
 use crate::command::PinReason;
-use crate::config::Limits;
+use crate::config::{Limits, Reconnect};
 use crate::resp::request::{Parser, RequestError};
 use crate::socket::Stream;
 
@@ -321,8 +321,7 @@ impl Connection {
                 return Ok(true);
             }
             Poll::Ready(Err(_)) => {
-                client.lost_pinned()?;
-                return Ok(true);
+                return self.lose_pinned();
             }
             Poll::Pending => {}
         }
@@ -334,10 +333,18 @@ impl Connection {
         };
         self.handle.due.set(due);
         if due.is_some_and(|due| due <= Instant::now()) {
-            client.lost_pinned()?;
-            return Ok(true);
+            return self.lose_pinned();
         }
         Ok(false)
+    }
+
+    fn lose_pinned(&mut self) -> Result<bool, CloseReason> {
+        let is_off = self.client.worker.settings().upstream.reconnect == Reconnect::Off;
+        match self.client.lost_pinned() {
+            Err(reason) if is_off => self.closing = Some(reason),
+            lost => lost?,
+        }
+        Ok(true)
     }
 
     /// Says that nothing more comes, and takes what the client has still to say.

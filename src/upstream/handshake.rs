@@ -109,10 +109,7 @@ impl Introduction<'_> {
         send(stream, &greeting).await?;
         let mut buf = BytesMut::new();
         let (identity, trace) = self.check_greeting(stream, &mut buf).await?;
-        let mut severed = Vec::new();
-        for lost in self.condemned {
-            severed.push(sever(stream, &mut buf, lost, &trace).await?);
-        }
+        let severed = sever(stream, &mut buf, self.condemned, &trace).await?;
         if !self.condemned.is_empty() {
             send(stream, &self.closing()).await?;
         }
@@ -182,29 +179,44 @@ impl Introduction<'_> {
     }
 }
 
-/// Makes sure that the server runs nothing more from a lost connection.
+/// Makes sure that the server runs nothing more from lost connections: what became of each. However many there are, it
+/// takes one round trip.
 async fn sever(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     buf: &mut BytesMut,
-    lost: &Trace,
+    lost: &[Trace],
     present: &Trace,
-) -> Result<Severed, ConnectError> {
-    // Without a number it would be a filter that chooses everybody, to a Redis before 7.
-    if lost.run_id.is_empty() || present.run_id.is_empty() || lost.id == 0 {
-        return Ok(Severed::Denied);
+) -> Result<Vec<Severed>, ConnectError> {
+    let mut kills = Vec::new();
+    let known: Vec<_> = lost.iter().map(|lost| lost.fate(present)).collect();
+    for (lost, _) in lost.iter().zip(&known).filter(|(_, fate)| fate.is_none()) {
+        encode::request(&mut kills, &[b"CLIENT", b"KILL", b"ID", lost.id.to_string().as_bytes()]);
     }
-    if lost.run_id != present.run_id {
+    send(stream, &kills).await?;
+    let mut severed = Vec::new();
+    for fate in known {
+        severed.push(match fate {
+            Some(fate) => fate,
+            None => match reply(stream, buf, "CLIENT KILL").await {
+                Ok(killed) if decode::integer(&killed) == Some(0) => Severed::Gone,
+                Ok(_) => Severed::Killed,
+                Err(ConnectError::Auth(_) | ConnectError::Refused(_)) => Severed::Denied,
+                Err(error) => return Err(error),
+            },
+        });
+    }
+    Ok(severed)
+}
+
+impl Trace {
+    /// What became of a lost connection, where the server need not be asked.
+    fn fate(&self, present: &Self) -> Option<Severed> {
+        // Without a number it would be a filter that chooses everybody, to a Redis before 7.
+        if self.run_id.is_empty() || present.run_id.is_empty() || self.id == 0 {
+            return Some(Severed::Denied);
+        }
         // The run that knew it is over; the same number may be somebody else's now.
-        return Ok(Severed::Gone);
-    }
-    let mut kill = Vec::new();
-    encode::request(&mut kill, &[b"CLIENT", b"KILL", b"ID", lost.id.to_string().as_bytes()]);
-    send(stream, &kill).await?;
-    match reply(stream, buf, "CLIENT KILL").await {
-        Ok(killed) if decode::integer(&killed) == Some(0) => Ok(Severed::Gone),
-        Ok(_) => Ok(Severed::Killed),
-        Err(ConnectError::Auth(_) | ConnectError::Refused(_)) => Ok(Severed::Denied),
-        Err(error) => Err(error),
+        (self.run_id != present.run_id).then_some(Severed::Gone)
     }
 }
 

@@ -141,9 +141,9 @@ impl InFlight {
         self.tickets.front().map(|ticket| now.saturating_duration_since(ticket.since))
     }
 
-    /// How long nothing has come of the oldest reply.
-    pub(super) fn silence(&self, now: Instant) -> Option<Duration> {
-        self.tickets.front().map(|ticket| now.saturating_duration_since(self.waits_since(ticket)))
+    /// Since when nothing has come of the oldest reply.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        self.tickets.front().map(|ticket| self.waits_since(ticket))
     }
 
     fn waits_since(&self, ticket: &Ticket) -> Instant {
@@ -152,12 +152,7 @@ impl InFlight {
 
     /// Whether nothing is in flight but the question whether the server still answers.
     pub(super) fn is_only_probed(&self) -> bool {
-        self.tickets.len() == 1 && self.is_probed()
-    }
-
-    /// Whether the newest request is that question.
-    pub(super) fn is_probed(&self) -> bool {
-        matches!(self.tickets.back(), Some(Ticket { audience: Some(Audience::Probe(_)), .. }))
+        self.tickets.len() == 1 && self.tickets.front().is_some_and(Ticket::is_probe)
     }
 
     /// Whether `frame` can be the reply to the oldest request.
@@ -255,13 +250,12 @@ impl InFlight {
             let request = bytes.split_to(ticket.len);
             let is_begun = start < self.written;
             start += ticket.len;
-            if is_begun || ticket.unsent_since + queue_timeout > now {
+            if is_begun || ticket.is_probe() || ticket.unsent_since + queue_timeout > now {
                 self.push(ticket, &request);
             } else {
                 // Its bytes may stand before the bound only while nothing is sent at all.
                 self.bound = self.bound.map(|bound| if start <= bound { bound - ticket.len } else { bound });
                 start -= ticket.len;
-                let text = if ticket.may_have_run() { UNKNOWN_OUTCOME } else { text };
                 endings.add(ticket.fail(text));
             }
         }
@@ -274,7 +268,7 @@ impl InFlight {
         let unsent = self.tickets.iter().filter(|ticket| {
             let is_begun = start < self.written;
             start += ticket.len;
-            !is_begun
+            !is_begun && !ticket.is_probe()
         });
         unsent.map(|ticket| ticket.unsent_since + queue_timeout).min()
     }
@@ -291,7 +285,8 @@ impl InFlight {
             let ticket = &mut self.tickets[self.given_up];
             self.given_up += 1;
             let is_oldest = self.given_up == 1;
-            let audience = ticket.audience.take();
+            // Whether the server answers is still of interest.
+            let audience = if ticket.is_probe() { None } else { ticket.audience.take() };
             match &audience {
                 Some(Audience::Client(recipient)) if is_oldest && self.is_answering => recipient.outbox.break_off(),
                 Some(audience) if ticket.about.effect == Effect::Read => endings.add(audience.fail(NOT_EXECUTED)),

@@ -62,6 +62,8 @@ pub(super) struct Recovery {
     phase: Phase,
     limits: LaneLimits,
     queue: InFlight,
+    /// Requests of clients there were.
+    pushed: u64,
     link: Link,
     /// The last connection was lost.
     was_lost: bool,
@@ -131,6 +133,7 @@ impl Recovery {
             phase: Phase::Away,
             limits,
             queue: InFlight::default(),
+            pushed: 0,
             link: Link::new(now),
             was_lost: false,
             lost: Vec::new(),
@@ -144,7 +147,8 @@ impl Recovery {
 
     /// Queues a request.
     pub(super) fn push(&mut self, ticket: Ticket, request: &[u8]) {
-        self.queue.push(ticket, request);
+        self.pushed += 1;
+        self.queue.push(Ticket { number: self.pushed, ..ticket }, request);
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -198,12 +202,17 @@ impl Recovery {
         for lost in self.lost.extract_if(.., |lost| lost.since + queue_timeout <= now) {
             self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME));
         }
+        let has_waited = |refused: &mut Refused| refused.ticket.unsent_since + timeout <= now;
+        for refused in self.refused.extract_if(.., has_waited) {
+            self.endings.add(refused.ticket.fail(text));
+        }
     }
 
     /// When the next request will have waited for `timeout` to be sent, or to hear that nobody knows.
     pub(super) fn next_to_give_up(&self, timeout: Duration) -> Option<Instant> {
         let lost = self.lost.iter().map(|lost| lost.since + self.limits.queue_timeout).min();
-        self.queue.next_unsent_expiry(timeout).into_iter().chain(lost).min()
+        let refused = self.refused.iter().map(|refused| refused.ticket.unsent_since + timeout).min();
+        [self.queue.next_unsent_expiry(timeout), lost, refused].into_iter().flatten().min()
     }
 
     /// Something has come from the server.
@@ -248,17 +257,20 @@ impl Recovery {
     /// # Errors
     /// It cannot be: the connection must be thrown away.
     pub(super) fn answer_piece(&mut self, bytes: Bytes, is_last: bool, now: Instant) -> Result<(), Desync> {
+        // Pieces go to the client as they come: nothing of its own may be before them.
+        if let Some(outbox) = self.queue.oldest().and_then(|ticket| ticket.audience.as_ref()?.client()) {
+            self.pass_on_refusals(&outbox);
+        }
         self.queue.piece(bytes, is_last, now)?;
         if !is_last {
             return Ok(());
         }
         self.link.has_answered = true;
         match self.queue.pop()?.audience {
-            Some(Audience::Client(Recipient { outbox, .. })) => self.pass_on_refusals(&outbox),
             // Longer than what is looked for.
             Some(Audience::Look(look)) => self.hear(&look, b"", now),
             Some(Audience::Probe(_)) => return Err(Desync::Nonce),
-            None => {}
+            Some(Audience::Client(_)) | None => {}
         }
         self.settle_if_drained(now);
         Ok(())
@@ -277,10 +289,10 @@ impl Recovery {
         let Self { limits, link, queue, .. } = self;
         let reply = queue.next_expiry(limits.reply_timeout, STALL);
         let unsent = match self.may_give_up(stuck_since, now) {
-            true => queue.next_unsent_expiry(limits.queue_timeout),
+            true => self.next_to_give_up(limits.queue_timeout),
             false => stuck_since.map(|since| since + limits.queue_timeout),
         };
-        let probed = queue.oldest().filter(|_| queue.is_only_probed()).map(|probe| probe.since + STALL);
+        let probed = queue.silent_since().filter(|_| queue.is_only_probed()).map(|since| since + STALL);
         let probe = self.may_probe().then(|| link.heard + PROBE_AFTER);
         let renewal = link.renew_at.filter(|_| self.phase == Phase::Up && !link.is_renewing);
         [reply, unsent, probed, probe, renewal, self.hands_over_until()].into_iter().flatten().min()
@@ -306,7 +318,7 @@ impl Recovery {
             self.settle_if_drained(now);
         }
         let patience = if self.queue.is_only_probed() { STALL } else { self.limits.reply_timeout + STALL };
-        if self.queue.silence(now).is_some_and(|silence| silence >= patience) {
+        if self.queue.silent_since().is_some_and(|since| since + patience <= now) {
             return Err(Loss::Stalled);
         }
         if self.may_probe() && self.link.heard + PROBE_AFTER <= now {

@@ -65,6 +65,8 @@ pub(super) struct Ticket {
     /// `None` once the client was answered without waiting for the server.
     pub(super) audience: Option<Audience>,
     pub(super) len: usize,
+    /// Its place among all that were asked.
+    pub(super) number: u64,
     pub(super) about: About,
     /// Since when it waits to be sent, as often as there was a connection meanwhile that did not last.
     pub(super) unsent_since: Instant,
@@ -132,7 +134,12 @@ impl Audience {
 impl Ticket {
     /// A request of `len` bytes that has just been queued.
     pub(super) fn new(audience: Audience, len: usize, about: About, now: Instant) -> Self {
-        Self { audience: Some(audience), len, about, unsent_since: now, since: now, tries: 0, mark: None }
+        Self { audience: Some(audience), len, number: 0, about, unsent_since: now, since: now, tries: 0, mark: None }
+    }
+
+    /// Whether it only asks if the server still answers.
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self.audience, Some(Audience::Probe(_)))
     }
 
     /// Whether its client, or the one it looks for, is still there and not answered.
@@ -145,8 +152,9 @@ impl Ticket {
         self.tries > 0 && self.about.effect == Effect::Write
     }
 
-    /// Answers whoever waits for it with an error.
+    /// Answers whoever waits for it with an error: `text`, or that nobody knows, where it may have run.
     pub(super) fn fail(self, text: &str) -> Endings {
+        let text = if self.may_have_run() { UNKNOWN_OUTCOME } else { text };
         self.audience.map(|audience| audience.fail(text)).unwrap_or_default()
     }
 }

@@ -10,7 +10,8 @@
 //! SET a 2             begins ───────── ends                 └ no ─▶ outcome unknown
 //! ```
 //!
-//! Writes from elsewhere leave no mark: that is the risk of `eager`, and `docs/errors.md` says so.
+//! Writes from elsewhere leave no mark, and one that begins while another is under way for the second time may be undone
+//! by it: that is the risk of `eager`, and `docs/errors.md` says so.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
@@ -60,14 +61,19 @@ impl Place {
         self.begun.load(Ordering::SeqCst).wrapping_add(self.ended.load(Ordering::SeqCst))
     }
 
-    /// Whether a write that begins now is alone.
-    fn begin(&self) -> bool {
-        self.begun.fetch_add(1, Ordering::SeqCst) == self.ended.load(Ordering::SeqCst)
+    /// A write begins here. The sum from then on, if it is alone.
+    fn begin(&self) -> Option<u64> {
+        let begun = self.begun.fetch_add(1, Ordering::SeqCst);
+        let ended = self.ended.load(Ordering::SeqCst);
+        // Not read again: one that begins meanwhile is none of ours.
+        (begun == ended).then(|| begun.wrapping_add(1).wrapping_add(ended))
     }
 
-    fn is_quiet(&self) -> bool {
+    /// The sum, if nobody is writing.
+    fn quiet(&self) -> Option<u64> {
+        let begun = self.begun.load(Ordering::SeqCst);
         let ended = self.ended.load(Ordering::SeqCst);
-        self.begun.load(Ordering::SeqCst) == ended
+        (begun == ended).then(|| begun.wrapping_add(ended))
     }
 }
 
@@ -98,10 +104,11 @@ impl Writes {
     fn mark(self: &Arc<Self>, mut places: Vec<usize>) -> Mark {
         places.sort_unstable();
         places.dedup();
-        // Before the others: one that begins meanwhile is counted here, or counts us.
-        let crowded = places.iter().filter(|place| !self.places[**place].begin()).count();
-        let is_alone = crowded == 0 && (places == [ANY_KEY] || self.places[ANY_KEY].is_quiet());
-        let sum = is_alone.then(|| self.sum(&places));
+        let is_any = places == [ANY_KEY];
+        let any = if is_any { Some(0) } else { self.places[ANY_KEY].quiet() };
+        // Each must begin, whatever became of the others.
+        let begun: Vec<_> = places.iter().map(|place| self.places[*place].begin()).collect();
+        let sum = begun.into_iter().chain([any]).try_fold(0, |sum: u64, part| Some(sum.wrapping_add(part?)));
         Mark { writes: Arc::clone(self), places: places.into(), sum }
     }
 
@@ -163,6 +170,24 @@ mod tests {
         let third = mark(&writes, &["a"]);
         drop(mark(&writes, &["a"]));
         assert!(!third.is_untouched(), "one came and went");
+    }
+
+    /// Of two that begin at the same moment, on two threads, neither is alone.
+    #[test]
+    fn two_writes_at_a_time_touch_each_other() {
+        let writes = Writes::new();
+        for _ in 0..2000 {
+            let barrier = std::sync::Barrier::new(2);
+            let run = || {
+                barrier.wait();
+                mark(&writes, &["a"])
+            };
+            let (one, other) = std::thread::scope(|scope| {
+                let (one, other) = (scope.spawn(run), scope.spawn(run));
+                (one.join().expect("no panic"), other.join().expect("no panic"))
+            });
+            assert!(!one.is_untouched() && !other.is_untouched());
+        }
     }
 
     #[test]

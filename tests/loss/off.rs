@@ -1,7 +1,7 @@
 //! `reconnect = "off"`: a client sees what it would see without a proxy.
 
 use super::support::{Cut, RedisServer, Wire, request, wait_until};
-use super::{NOT_EXECUTED, NOTHING, UNKNOWN, behind_relay, proxy, wait_lost};
+use super::{NOT_EXECUTED, NOTHING, UNKNOWN, behind_relay, counted, pinned, proxy, wait_lost};
 
 const OFF: &str = "upstream.reconnect = \"off\"";
 
@@ -39,6 +39,36 @@ fn a_pinned_client_is_closed_too() {
         assert!(!client.ask(command).starts_with('-'));
         relay.cut(Cut::Finish);
         assert_eq!(client.rest(), NOTHING, "{command}");
+    }
+}
+
+/// Some clients repeat what was cut off without a word.
+#[test]
+fn nor_without_a_word() {
+    let (_server, relay, proxy) = behind_relay(&[OFF]);
+    for (requests, told) in
+        [(&["BLPOP queue 0"][..], &[UNKNOWN][..]), (&["MULTI", "INCR counter", "EXEC"], &["+OK", "+QUEUED", UNKNOWN])]
+    {
+        let mut client = Wire::connect(proxy.port());
+        assert_eq!(client.ask("SET k v"), "+OK");
+        let (last, before) = requests.split_last().expect("some");
+        let mut heard: Vec<_> = before.iter().map(|request| client.ask(request)).collect();
+        let connections = relay.connections();
+        if before.is_empty() {
+            client.say(&[last]);
+            wait_until("it has a connection", || relay.connections() > connections);
+            wait_until("it waits", || pinned(&proxy) > 0);
+        } else {
+            relay.stop();
+            client.say(&[last]);
+            wait_until("it is under way", || counted(&proxy, "exec") > 0);
+        }
+        relay.cut(Cut::Reset);
+        relay.resume();
+        heard.push(client.hear());
+        assert_eq!(heard, told);
+        assert_eq!(client.rest(), NOTHING);
+        proxy.wait_ready();
     }
 }
 

@@ -236,7 +236,7 @@ impl Client {
     /// The pinned connection is lost: answers what was in flight on it.
     ///
     /// # Errors
-    /// The client must see the gap: it is closed.
+    /// The client must see the gap: it is closed, with `reconnect = "off"` once it has read what it is told.
     pub(in crate::downstream) fn lost_pinned(&mut self) -> Result<(), CloseReason> {
         let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
         let mut loss = pin.lost();
@@ -263,10 +263,14 @@ impl Client {
                 Fate::Again => {}
             }
         }
+        let is_off = self.worker.settings().upstream.reconnect == Reconnect::Off;
         if !unknown.is_empty() {
+            // One that is closed is told before.
+            let at_once = if is_off { std::mem::take(&mut unknown) } else { Vec::new() };
+            at_once.into_iter().for_each(|slot| self.outbox.fail(slot, UNKNOWN_OUTCOME));
             self.sever(conn, unknown);
         }
-        if self.worker.settings().upstream.reconnect == Reconnect::Off {
+        if is_off {
             return Err(CloseReason::UpstreamLost);
         }
         self.is_doomed = loss.then == AfterLoss::Doomed;

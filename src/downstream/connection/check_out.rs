@@ -67,9 +67,6 @@ impl Connection {
         is_over: impl Fn(&Self) -> Option<CloseReason>,
     ) -> Result<T, CloseReason> {
         let ended = poll_fn(|cx| {
-            if let Poll::Ready(result) = waiting.as_mut().poll(cx) {
-                return Poll::Ready(Ok(result));
-            }
             self.client.outbox.register(cx);
             if let Order::Kill(reason) = self.handle.order.get() {
                 return Poll::Ready(Err(reason));
@@ -77,8 +74,12 @@ impl Connection {
             if let Err(error) = self.poll_write(cx) {
                 return Poll::Ready(Err(CloseReason::of_io(&error)));
             }
-            while matches!(self.poll_read(cx), Ok(true)) {}
-            is_over(self).map_or(Poll::Pending, |reason| Poll::Ready(Err(reason)))
+            // First, whether it is still there: what it has waited for comes at the same moment, perhaps.
+            while self.poll_read(cx).map_err(|error| CloseReason::of_io(&error))? {}
+            if let Some(reason) = is_over(self) {
+                return Poll::Ready(Err(reason));
+            }
+            waiting.as_mut().poll(cx).map(Ok)
         });
         ended.await
     }

@@ -44,11 +44,11 @@ impl Lane {
             if let Err(error) = written {
                 return Poll::Ready(End::Lost(Loss::of_io(error)));
             }
-            if let Poll::Ready(loss) = self.poll_timeouts(&mut timer, stuck_since, cx) {
-                return Poll::Ready(End::Lost(loss));
-            }
             if let Poll::Ready(next) = self.poll_renewal(&mut renewal, cx) {
                 successor = Some(next);
+            }
+            if let Poll::Ready(loss) = self.poll_timeouts(&mut timer, stuck_since, cx) {
+                return Poll::Ready(End::Lost(loss));
             }
             if self.recovery.borrow().phase() == Phase::Up {
                 // It was wanted, and is not any more.

@@ -30,11 +30,13 @@ impl Recovery {
             self.backoff.reset();
         }
         self.attempt_at = if was_good { now } else { now + self.backoff.next(random) };
-        // They were not sent a second time yet.
-        let again = self.again.drain(..).map(|lost| LostWrite { since: now, ..lost });
-        self.lost.extend(again);
+        self.judge_again(now);
         let Left { requests, sent, was_answering } = self.queue.take_all();
         let last_writes = last_writes(&requests[..sent]);
+        // What was refused would run behind a later write of its own client.
+        for outbox in last_writes.values().map(|(_, outbox)| outbox) {
+            self.pass_on_refusals(outbox);
+        }
         let (mut looks, mut kept) = (Vec::new(), self.take_refused());
         for (index, (mut ticket, request)) in requests.into_iter().enumerate() {
             let Some(outbox) = ticket.audience.as_ref().and_then(Audience::client) else { continue };
@@ -50,7 +52,7 @@ impl Recovery {
             }
             let is_harmless = ticket.about.effect == Effect::Read || !is_sent && !ticket.may_have_run();
             // A read must not find what the same client wrote behind it.
-            let is_overtaken = is_sent && last_writes.get(&Rc::as_ptr(&outbox)).is_some_and(|last| index < *last);
+            let is_overtaken = is_sent && last_writes.get(&Rc::as_ptr(&outbox)).is_some_and(|(last, _)| index < *last);
             let stays = self.limits.reconnect != Reconnect::Off;
             if stays && is_harmless && !is_overtaken && ticket.tries < MAX_TRIES {
                 if is_sent {
@@ -97,6 +99,22 @@ impl Recovery {
         self.settle_if_drained(now);
     }
 
+    /// What was to be sent a second time and was not, is judged anew on the next connection: others may write meanwhile.
+    pub(super) fn judge_again(&mut self, now: Instant) {
+        let again = self.again.drain(..).map(|lost| LostWrite { since: now, ..lost });
+        self.lost.extend(again);
+    }
+
+    /// The same, for what waits in the queue already; the question whether the server is there is over. Nothing may be
+    /// in flight.
+    pub(super) fn judge_unsent_again(&mut self, now: Instant) {
+        self.judge_again(now);
+        let all = self.queue.take_all().requests;
+        let (again, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|(ticket, _)| ticket.may_have_run());
+        self.lost.extend(again.into_iter().map(|(ticket, request)| LostWrite { ticket, request, since: now }));
+        self.queue.put_first(kept.into_iter().filter(|(ticket, _)| !ticket.is_probe()));
+    }
+
     /// What its client gave up during an outage is not sent any more: it may have asked again elsewhere, and been
     /// answered. Without an outage it is, as a server would have run it.
     fn forget_abandoned(&mut self, now: Instant) {
@@ -129,7 +147,7 @@ impl Recovery {
     }
 
     /// What was not found may have run all the same: it is sent again where that does no harm, or nobody knows.
-    fn decide(&mut self, lost: LostWrite, now: Instant) {
+    pub(super) fn decide(&mut self, lost: LostWrite, now: Instant) {
         match self.may_repeat(&lost, now) {
             true => self.again.push(lost),
             false => self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME)),
@@ -152,8 +170,15 @@ impl Recovery {
         }
         self.phase = self.phase.on(Event::Drained);
         self.queue.let_go();
+        self.send_again(now);
+    }
+
+    /// Puts the writes that are sent again before everything else, in the order they were asked in.
+    pub(super) fn send_again(&mut self, now: Instant) {
+        let mut again = std::mem::take(&mut self.again);
+        again.sort_by_key(|lost| lost.ticket.number);
         let mut first = Vec::new();
-        for lost in std::mem::take(&mut self.again) {
+        for lost in again {
             // Somebody may have written meanwhile.
             let again = match self.may_repeat(&lost, now) {
                 true => replay::again(&lost.request, now - lost.ticket.since),
@@ -172,11 +197,11 @@ impl Recovery {
 }
 
 /// For each client the place of its last write that was wholly written.
-fn last_writes(sent: &[(Ticket, Bytes)]) -> HashMap<*const Outbox, usize> {
+fn last_writes(sent: &[(Ticket, Bytes)]) -> HashMap<*const Outbox, (usize, Rc<Outbox>)> {
     let mut places = HashMap::new();
     for (index, (ticket, _)) in sent.iter().enumerate() {
         if let (Effect::Write, Some(Audience::Client(recipient))) = (ticket.about.effect, &ticket.audience) {
-            places.insert(Rc::as_ptr(&recipient.outbox), index);
+            places.insert(Rc::as_ptr(&recipient.outbox), (index, Rc::clone(&recipient.outbox)));
         }
     }
     places

@@ -23,7 +23,7 @@ const REFUSALS: [&[u8]; 5] = [b"-LOADING ", b"-READONLY ", b"-MASTERDOWN ", b"-C
 
 /// A request the server would not execute, and its own word on it.
 pub(super) struct Refused {
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     request: Bytes,
     said: Box<[u8]>,
 }

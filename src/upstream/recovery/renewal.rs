@@ -71,11 +71,18 @@ impl Recovery {
     pub(in crate::upstream) fn left(&mut self, successor: Option<Arrival>, now: Instant, random: f64) {
         self.phase = self.phase.on(Event::Drained);
         self.queue.let_go();
+        self.judge_unsent_again(now);
         let refused = self.take_refused();
         self.endings.refused += refused.len() as u64;
         self.queue.put_first(refused);
         match successor {
-            Some(arrival) => self.begin_link(arrival, now, random),
+            Some(arrival) => {
+                self.begin_link(arrival, now, random);
+                for lost in std::mem::take(&mut self.lost) {
+                    self.decide(lost, now);
+                }
+                self.send_again(now);
+            }
             None => self.attempt_at = now + self.backoff.next(random),
         }
         // Clients are closed with their connection.

@@ -7,6 +7,8 @@ use crate::outbox::Outbox;
 use crate::resp::request::{Limits, Parser};
 use crate::upstream::writes::{Mark, Writes};
 
+mod anything;
+mod attacked;
 mod connection;
 
 const SECOND: Duration = Duration::from_secs(1);
