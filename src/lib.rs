@@ -57,7 +57,6 @@ use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, User
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
 use crate::supervisor::Inherited;
 use crate::upstream::{Access, LaneLimits, Server};
-use crate::watch::Watch;
 
 /// How often the files are looked at the server is reached with.
 const LOOK: Duration = Duration::from_secs(1);
@@ -239,7 +238,7 @@ pub async fn run(
     supervisor::ready();
     let admin = tokio::spawn(Admin::new(recorder, Arc::clone(&server), count).run(port));
     let reload = async {
-        let mut files = Watch::new(prepared.access.files.clone());
+        let mut files = prepared.access.files.clone();
         let mut look = interval(LOOK);
         loop {
             let new = tokio::select! {
@@ -258,7 +257,7 @@ pub async fn run(
                 continue;
             }
             prepared.reload(new);
-            files = Watch::new(prepared.access.files.clone());
+            files = prepared.access.files.clone();
             server.reload(prepared.access.clone());
             workers.reload(&prepared.settings(), prepared.door.clone());
         }

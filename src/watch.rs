@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Files, and what they were when last looked at.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Watch {
     files: Vec<(PathBuf, Option<Stamp>)>,
 }

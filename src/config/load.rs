@@ -91,11 +91,11 @@ fn apply(config: &mut Config, flags: &Flags, source: &mut Source) -> Result<(), 
         source.overridden.push(("upstream.password", Place::Variable(PASSWORD_VARIABLE)));
     }
     if let Some(socket) = &flags.private_server {
-        let Upstream { name, connect_timeout, queue_timeout, reply_timeout, reconnect, .. } = config.upstream.clone();
+        // It wants no password and speaks no TLS, whatever the other one does.
+        let Upstream { username, password, password_file, db, tls, .. } = Upstream::default();
         let server = Address::Unix(socket.clone());
-        let private =
-            Upstream { server, name, connect_timeout, queue_timeout, reply_timeout, reconnect, ..Upstream::default() };
-        config.upstream = private;
+        let own = std::mem::take(&mut config.upstream);
+        config.upstream = Upstream { server, username, password, password_file, db, tls, ..own };
     }
     Ok(())
 }

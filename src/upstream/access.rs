@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::dial::{Dial, Network};
 use super::tls::Tls;
 use crate::config::Upstream;
+use crate::watch::Watch;
 
 /// Where the server's password comes from.
 #[derive(Debug, Clone)]
@@ -53,8 +54,8 @@ pub struct Access {
     pub name: String,
     /// How long a connection lives, if not for ever.
     pub lifetime: Option<Duration>,
-    /// What was read for it: others are read when one of them changes.
-    pub files: Vec<PathBuf>,
+    /// What was read for it: it is read again when one of them changes.
+    pub files: Watch,
 }
 
 impl Access {
@@ -63,6 +64,8 @@ impl Access {
     /// # Errors
     /// The key whose file or value cannot be used, and why.
     pub fn read(upstream: &Upstream) -> Result<Self, (String, String)> {
+        // Before they are read: what changes meanwhile is read again.
+        let files = Watch::new(files(upstream));
         let tls = match upstream.tls.enabled {
             false => None,
             true => Some(
@@ -76,14 +79,6 @@ impl Access {
             (None, None) => Password::None,
         };
         password.check().map_err(|problem| ("upstream.password_file".to_owned(), problem))?;
-        let mut files: Vec<_> = match &password {
-            Password::File(path) => vec![path.clone()],
-            Password::None | Password::Inline(_) => Vec::new(),
-        };
-        if tls.is_some() {
-            let tls = &upstream.tls;
-            files.extend([&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten().cloned());
-        }
         Ok(Self {
             dial: Dial {
                 address: upstream.server.clone(),
@@ -98,4 +93,12 @@ impl Access {
             files,
         })
     }
+}
+
+/// The files `[upstream]` names and does not name in vain.
+fn files(upstream: &Upstream) -> Vec<PathBuf> {
+    let password = upstream.password_file.as_ref().filter(|_| upstream.password.is_none());
+    let tls = &upstream.tls;
+    let tls = [&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten().filter(|_| tls.enabled);
+    password.into_iter().chain(tls).cloned().collect()
 }

@@ -77,6 +77,11 @@ impl ConnectError {
         }
     }
 
+    /// Whether the server is there, and executes nothing: it loads its data, or is no primary any more.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Loading | Self::Replica)
+    }
+
     /// What the server would answer to a client's own request as well.
     pub(super) fn own_word(&self) -> Option<&str> {
         match self {

@@ -155,11 +155,13 @@ impl Lane {
             match self.drive(established).await {
                 End::Left(Some(successor)) => {
                     self.left(Some(&successor));
+                    self.server.metrics.renewals.add("ok");
                     established = *successor;
                     continue;
                 }
                 End::Left(None) => {
                     self.left(None);
+                    self.server.refuses();
                     self.disconnected(&Loss::Refused, is_first);
                 }
                 End::Lost(loss) => {

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -235,13 +235,15 @@ pub struct Pool {
     server: Arc<Server>,
     permits: Arc<Semaphore>,
     idle: RefCell<Vec<Pinned>>,
+    /// Held by whoever severs lost connections.
+    severing: Mutex<()>,
     queue_timeout: Duration,
 }
 
 impl Pool {
     /// An empty pool; `permits` bounds the connections of all pools that share it.
     pub fn new(server: Arc<Server>, permits: Arc<Semaphore>, queue_timeout: Duration) -> Rc<Self> {
-        Rc::new(Self { server, permits, idle: RefCell::default(), queue_timeout })
+        Rc::new(Self { server, permits, idle: RefCell::default(), severing: Mutex::default(), queue_timeout })
     }
 
     /// Takes a clean connection out of the pool, or opens one, waiting up to `queue_timeout`.
@@ -267,20 +269,24 @@ impl Pool {
         self.server.condemn(trace.clone());
         spawn_local(async move {
             let deadline = Instant::now() + pool.queue_timeout;
-            let (mut then, mut permit) = (Some(then), permit);
-            loop {
-                let opened = pool.open(kind, permit.take(), Instant::now() + pool.queue_timeout).await;
-                let is_severed = opened.is_ok() || !pool.server.is_condemned(&trace);
-                if let Some(then) = then.take_if(|_| is_severed || Instant::now() >= deadline) {
-                    then();
-                }
-                match opened {
-                    Ok(pinned) => return pool.keep(pinned),
-                    Err(_) if is_severed => return,
-                    Err(_) => sleep(TRY_AGAIN).await,
-                }
+            let mut severed = pin!(pool.until_severed(kind, &trace, permit));
+            let is_severed = timeout_at(deadline, &mut severed).await.is_ok();
+            then();
+            if !is_severed {
+                severed.await;
             }
         });
+    }
+
+    /// One connection severs all that were lost together: the others find it done.
+    async fn until_severed(&self, kind: Kind, lost: &Trace, mut permit: Option<OwnedSemaphorePermit>) {
+        let _one = self.severing.lock().await;
+        while self.server.is_condemned(lost) {
+            match self.open(kind, permit.take(), Instant::now() + self.queue_timeout).await {
+                Ok(pinned) => self.keep(pinned),
+                Err(_) => sleep(TRY_AGAIN).await,
+            }
+        }
     }
 
     async fn open(

@@ -19,6 +19,15 @@
 //! | any other write | its client is told that nobody knows, once the lost connection is severed |
 //! | in `eager` mode, a write that can be repeated | is sent again if nobody else here has touched its keys ([`super::writes`]) |
 //! | refused by a server that executes nothing | waits for a server that does |
+//!
+//! Where those are that are not in the queue:
+//!
+//! | phase | `lost` | `again` | `refused` |
+//! |---|---|---|---|
+//! | `Away` | until the next connection | | |
+//! | `Settling` | | until all looks are answered | |
+//! | `Up` | | | |
+//! | `Leaving` | | if it was `Settling` | until what is in flight is answered |
 
 mod lost;
 mod refused;
@@ -157,7 +166,9 @@ impl Recovery {
 
     /// Bytes of requests held.
     pub(super) fn size(&self) -> usize {
-        self.queue.size()
+        let lost = self.lost.iter().chain(&self.again).map(|lost| lost.request.len());
+        let refused = self.refused.iter().map(|refused| refused.ticket.len);
+        self.queue.size() + lost.chain(refused).sum::<usize>()
     }
 
     /// Whether there is nothing to be done for any client.

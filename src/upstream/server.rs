@@ -30,8 +30,10 @@ const MOST_CONDEMNED: usize = 4096;
 pub struct Server {
     /// The lock guards this one field, for a copy.
     access: Mutex<Arc<Access>>,
-    /// How often that was replaced.
+    /// How often that was replaced, or the server has turned out to be none that executes anything.
     generation: AtomicU64,
+    /// The newest of these a connection has been made with.
+    proven: AtomicU64,
     /// The database clients start in.
     db: u32,
     queue_timeout: Duration,
@@ -81,6 +83,7 @@ impl Server {
         Arc::new(Self {
             access: Mutex::new(Arc::new(access)),
             generation: AtomicU64::new(0),
+            proven: AtomicU64::new(0),
             db,
             queue_timeout: limits.queue_timeout,
             attempts: Attempts::default(),
@@ -113,15 +116,16 @@ impl Server {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// The same for a write of unknown keys.
+    /// Somebody may write any key: tells others so, where lost writes may be sent again.
     pub(crate) fn mark_any(&self) -> Option<Mark> {
         self.writes.as_ref().map(Writes::begin_any)
     }
 
-    /// Whether a connection is older than it may be, or made with other credentials than they are now.
+    /// Whether a connection is older than it may be, or made with credentials that have been replaced by others that
+    /// the server accepts.
     pub(super) fn is_old(&self, since: Instant, generation: u64) -> bool {
         let is_too_old = self.access().lifetime.is_some_and(|lifetime| since.elapsed() > lifetime);
-        is_too_old || generation != self.generation()
+        is_too_old || generation < self.proven.load(Ordering::Relaxed)
     }
 
     /// What whoever decides must know of a connection.
@@ -163,10 +167,12 @@ impl Server {
     }
 
     pub(super) fn worker_is_ready(&self, is_ready: bool) {
-        match is_ready {
-            true => self.ready_workers.fetch_add(1, Ordering::Relaxed),
-            false => self.ready_workers.fetch_sub(1, Ordering::Relaxed),
-        };
+        if is_ready {
+            self.ready_workers.fetch_add(1, Ordering::Relaxed);
+        } else if self.ready_workers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Other connections may have been away for long: the server is only now.
+            self.state().away_since = None;
+        }
     }
 
     /// Whether waiting for the server is useless: it has been away for longer than a request may wait, or
@@ -194,6 +200,11 @@ impl Server {
             }
             connected.await;
         }
+    }
+
+    /// The server executes nothing any more, as one connection has heard: the others are to be made anew as well.
+    pub(super) fn refuses(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A connection was lost: from now on the server counts as away, until one is made. Logged once for all
@@ -243,6 +254,9 @@ impl Server {
         let access = self.access();
         let result = self.establish(&access, generation, kind).await;
         self.note(&result.as_ref().map(|(_, identity)| identity));
+        if result.is_ok() {
+            self.proven.fetch_max(generation, Ordering::Relaxed);
+        }
         result.map(|(established, _)| established)
     }
 
@@ -291,8 +305,10 @@ impl Server {
         })?;
         let Introduced { identity, trace, severed } = introduced;
         self.condemned().retain(|lost| !condemned.contains(lost));
-        if !severed.is_empty() {
-            self.may_sever.store(!severed.contains(&Severed::Denied), Ordering::Relaxed);
+        if severed.contains(&Severed::Denied) {
+            self.may_sever.store(false, Ordering::Relaxed);
+        } else if severed.contains(&Severed::Killed) {
+            self.may_sever.store(true, Ordering::Relaxed);
         }
         for severed in severed {
             self.metrics.severs.add(severed.label());

@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::{RedisServer, Wire, wait_until};
+use super::support::{Proxy, RedisServer, Wire, wait_until};
 use super::{NOT_EXECUTED, counted, proxy};
 
 /// How often the proxy has met such an answer.
-fn refused(proxy: &super::Proxy) -> bool {
+fn refused(proxy: &Proxy) -> bool {
     !proxy.get("/metrics").1.contains("cloakroom_refused_requests_total 0")
 }
 
@@ -28,6 +28,30 @@ fn a_write_waits_for_a_primary() {
     let (first, second, third) = (client.hear(), client.hear(), reader.hear());
     assert_eq!((first.as_str(), second.as_str(), third.as_str()), (":1", ":2", ":3"));
     assert_eq!(server.cli(&["GET", "counter"]), "3", "each ran once");
+}
+
+/// One worker hears of it by a write. Another, whose clients only read, went on reading what may be old.
+#[test]
+fn nobody_reads_from_what_is_no_primary_any_more() {
+    let (server, other) = (RedisServer::plain(), RedisServer::plain());
+    let proxy = Proxy::start(&format!(
+        "listen.address = \"127.0.0.1:0\"\nlisten.workers = 2\nmetrics.address = \"127.0.0.1:0\"\nlog.format = \"json\"\n\
+         upstream.server = \"{}\"\nupstream.queue_timeout = \"300ms\"\n",
+        server.address(),
+    ));
+    proxy.allow("upstream connection lost");
+    proxy.allow("upstream unavailable");
+    proxy.wait_ready();
+    let mut clients: Vec<_> = (0..4).map(|_| Wire::connect(proxy.port())).collect();
+    assert!(clients.iter_mut().all(|client| client.ask("GET k") == "$-1"));
+    server.cli(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
+    assert_eq!(clients[0].ask("SET k v"), NOT_EXECUTED);
+    for client in &mut clients {
+        wait_until("it is told so", || client.ask("GET k") == NOT_EXECUTED);
+    }
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    proxy.wait_ready();
+    assert!(clients.iter_mut().all(|client| client.ask("GET k") == "$-1"));
 }
 
 #[test]

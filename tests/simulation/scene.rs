@@ -11,6 +11,7 @@ use cloakroom::config::{Address, Limits, Reconnect};
 use cloakroom::downstream::{Door, Settings, Users, Workers};
 use cloakroom::metrics::{Labels, Metrics};
 use cloakroom::upstream::{self, Access, Dial, LaneLimits, Password, Server};
+use cloakroom::watch::Watch;
 use metrics::NoopRecorder;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::unbounded_channel;
@@ -189,7 +190,7 @@ fn start(plan: &Plan, network: &Rc<Network>) -> (Workers, Vec<JoinHandle<()>>) {
         password: if plan.has_password { Password::Inline(PASSWORD.into()) } else { Password::None },
         name: "cloakroom".to_owned(),
         lifetime: plan.lifetime,
-        files: Vec::new(),
+        files: Watch::default(),
     };
     let upstream = LaneLimits {
         queue_timeout: QUEUE_TIMEOUT,

@@ -99,7 +99,7 @@ impl Subscriptions {
 }
 
 impl Pin {
-    /// The same, and names are remembered, so that the client can be subscribed again.
+    /// A pin whose subscriptions are remembered by name, so that the client can be subscribed again.
     pub(in crate::downstream) fn remembering(mut self) -> Self {
         self.subscriptions.names = Some(Names::default());
         self

@@ -150,7 +150,9 @@ impl Lane {
             let next = self.recovery.borrow().next_deadline(stuck_since, Instant::now());
             ready!(timer.poll(next, cx));
             let expired = self.recovery.borrow_mut().expire(stuck_since, Instant::now(), nonce);
-            self.count();
+            if self.count() {
+                self.wake_waiting();
+            }
             if let Err(loss) = expired {
                 return Poll::Ready(loss);
             }
@@ -168,13 +170,12 @@ impl Lane {
         *renewal = None;
         match result {
             Ok(established) if self.recovery.borrow_mut().succeeded(Instant::now()) => {
-                self.server.metrics.renewals.add("ok");
                 Poll::Ready(Box::new(established))
             }
             // The server has meanwhile refused to execute anything: it may do so here as well.
             Ok(_) => Poll::Pending,
             Err(error) => {
-                self.recovery.borrow_mut().not_succeeded(Instant::now());
+                self.recovery.borrow_mut().not_succeeded(error.is_refusal(), Instant::now());
                 self.server.metrics.renewals.add(error.label());
                 Poll::Pending
             }

@@ -52,14 +52,20 @@ impl Recovery {
 
     /// Until when requests are held back for a successor, if they are.
     pub(super) fn hands_over_until(&self) -> Option<Instant> {
-        let since = self.link.hands_over_since.filter(|_| self.phase == Phase::Leaving { has_successor: true });
+        // What was refused waits for the successor.
+        let may_go_on = self.phase == Phase::Leaving { has_successor: true } && self.refused.is_empty();
+        let since = self.link.hands_over_since.filter(|_| may_go_on);
         since.map(|since| since + HAND_OVER)
     }
 
-    /// There is none: the present connection goes on.
-    pub(in crate::upstream) fn not_succeeded(&mut self, now: Instant) {
+    /// There is none: the present connection goes on, unless its server executes nothing any more.
+    pub(in crate::upstream) fn not_succeeded(&mut self, is_refusal: bool, now: Instant) {
         self.link.is_renewing = false;
         self.link.renew_at = Some(now + RENEW_AGAIN);
+        if is_refusal && self.phase == Phase::Up {
+            self.phase = self.phase.on(Event::Refused);
+            self.queue.hold_back();
+        }
     }
 
     /// Whether the present connection has nothing left to do.

@@ -118,7 +118,7 @@ impl Driver {
             Step::Renew => self.generation += 1,
             Step::Leave(does_succeed) if is_connected && self.queue.link.is_renewing => match does_succeed {
                 true => self.has_successor = self.queue.succeeded(self.now),
-                false => self.queue.not_succeeded(self.now),
+                false => self.queue.not_succeeded(false, self.now),
             },
             Step::Wait(millis) => self.now += Duration::from_millis(*millis),
             Step::Stick if !self.queue.unwritten().is_empty() => {
@@ -139,6 +139,14 @@ impl Driver {
     /// What the lane does at the end of each of its turns.
     fn turn(&mut self) {
         let queue = &mut self.queue;
+        let (lost, again, refused) = (!queue.lost.is_empty(), !queue.again.is_empty(), !queue.refused.is_empty());
+        let is_out_of_place = match queue.phase() {
+            Phase::Away => again || refused,
+            Phase::Settling => lost || refused,
+            Phase::Up => lost || again || refused,
+            Phase::Leaving { .. } => lost,
+        };
+        assert!(!is_out_of_place, "{queue:?}");
         if !queue.phase().is_connected() {
             queue.give_up(2 * SECOND, NOT_EXECUTED, self.now);
             assert!(queue.next_to_give_up(2 * SECOND).is_none_or(|next| next > self.now));

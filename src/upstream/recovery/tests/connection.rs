@@ -83,7 +83,7 @@ fn an_old_connection_gives_way_without_losing_anything() {
     assert!(!bench.queue.begin_renewal(0, bench.now));
     assert!(bench.queue.begin_renewal(1, bench.now), "other credentials");
     assert!(!bench.queue.begin_renewal(1, bench.now), "one at a time");
-    bench.queue.not_succeeded(bench.now);
+    bench.queue.not_succeeded(false, bench.now);
     assert!(!bench.queue.begin_renewal(1, bench.now), "not so soon");
     bench.now += RENEW_AGAIN;
     assert!(bench.queue.begin_renewal(1, bench.now));
