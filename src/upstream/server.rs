@@ -211,10 +211,10 @@ impl Server {
     /// connections that are lost together.
     pub(super) fn lost(&self, cause: &dyn Display, now: Instant) {
         let mut state = self.state();
-        if state.away_since.is_none() {
+        state.away_since.get_or_insert(now);
+        if state.trouble.is_none() {
             let cause = cause.to_string();
             warn!(address = %self.access().dial.address, cause, "upstream connection lost");
-            state.away_since = Some(now);
             state.trouble = Some(cause);
         }
     }
