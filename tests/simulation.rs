@@ -9,7 +9,8 @@
 //!
 //! Nobody waits for a clock: where everybody waits, it goes on by itself, so that seconds take milliseconds. Everything
 //! comes from a seed. `CLOAKROOM_SEED` runs one again and tells more; `CLOAKROOM_SIMULATIONS` is another number of
-//! them.
+//! them, `CLOAKROOM_FAILURES` another number of failures after which no more are begun. `tests/mutations` proves that
+//! mistakes are seen here.
 
 mod support;
 
@@ -63,7 +64,7 @@ const LONGEST: Duration = Duration::from_millis(700 + 1200 + 5000 + 600);
 
 /// Simulations that are shown where something was wrong, and those after which no more are begun.
 const SHOWN: usize = 3;
-const ENOUGH: usize = 20;
+const ENOUGH: u64 = 20;
 
 /// The longest the proxy is not ready when the server is.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -97,12 +98,13 @@ fn what_clients_are_told_is_true_whatever_happens() {
 fn run_all(seeds: Range<u64>, is_noted: bool) -> (Tally, Vec<u64>) {
     let next = AtomicU64::new(seeds.start);
     let (sum, failed) = (Mutex::new(Tally::default()), Mutex::new(Vec::new()));
+    let enough = variable("CLOAKROOM_FAILURES").unwrap_or(ENOUGH) as usize;
     // What each thread is at, and since when.
     let running = Mutex::new(BTreeMap::new());
     let work = &|number: usize| {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end || failed.lock().expect("no panic").len() >= ENOUGH {
+            if seed >= seeds.end || failed.lock().expect("no panic").len() >= enough {
                 running.lock().expect("no panic").remove(&number);
                 return;
             }
