@@ -18,6 +18,8 @@ mod crowd;
 mod drain;
 #[path = "loss/eager_subscribers.rs"]
 mod eager_subscribers;
+#[path = "loss/eager_writes.rs"]
+mod eager_writes;
 #[path = "loss/herd.rs"]
 mod herd;
 #[path = "loss/off.rs"]

@@ -83,6 +83,19 @@ fn a_long_request_is_not_mixed_with_the_next() {
     assert!(client.frame_of("GET long").ends_with(b"xxxx\r\n"));
 }
 
+/// It comes in pieces, of which the last one alone answers a request.
+#[test]
+fn a_long_reply_on_a_connection_of_ones_own_is_one_reply() {
+    let house = House::open();
+    let mut client = house.enter().patience(Duration::from_secs(5));
+    client.send(&request(&[b"SET", &b"long"[..], &vec![b'x'; 300_000]]));
+    assert_eq!(client.hear(), "+OK");
+    assert_eq!(client.ask("WATCH k"), "+OK");
+    client.say(&["GET long", "GET short", "ECHO end", "UNWATCH"]);
+    assert!(client.frame().ends_with(b"xxxx\r\n"));
+    assert_eq!([client.hear(), client.hear(), client.hear()], ["$-1", "end", "+OK"]);
+}
+
 /// More than a socket holds, on the connection all clients share.
 #[test]
 fn requests_the_server_is_slow_to_take_arrive_whole() {
