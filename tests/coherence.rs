@@ -28,9 +28,9 @@
 //!
 //! `proxy` is the protocol, `server` is the server with its tracking table, `scene` lets everything happen whenever it
 //! may: the server executes, a proxy reads, the clock goes on, a connection is lost and what was sent over it is
-//! executed later or never. `judge` knows what was executed when, and says whether a promise is broken. `broken` leaves
-//! out one rule at a time, and shows how that breaks one: `cargo test --test coherence broken -- --nocapture` tells
-//! the shortest way.
+//! executed later or never. `judge` knows what was executed when, and says whether a promise is broken; where `history`
+//! is asked as well, it must agree. `broken` leaves out one rule at a time, and shows how that breaks a promise:
+//! `cargo test --test coherence broken -- --nocapture` tells the shortest way.
 //!
 //! There is one key, for no rule of the protocol is about two. Not in here: space (whatever the cache forgets, it may
 //! forget at any time), and that a first read is not yet worth a fetch. A worker has a tracked connection of its own,
@@ -41,6 +41,8 @@
 
 #[path = "coherence/broken.rs"]
 mod broken;
+#[path = "coherence/history.rs"]
+mod history;
 #[path = "coherence/judge.rs"]
 mod judge;
 #[path = "coherence/proxy.rs"]
@@ -64,6 +66,12 @@ fn reads_of_one_proxy_are_linearizable_whoever_writes() {
 #[test]
 fn reads_of_two_proxies_are_linearizable_with_writes_through_one() {
     Scene::of([&[Read(0), Read(0)], &[Read(1), Read(1)], &[Write(0, 1)]]).keeps_every_promise();
+}
+
+#[test]
+fn who_knows_nothing_of_the_server_finds_the_reads_linearizable_too() {
+    Scene::of([&[Read(0), Read(0)], &[Read(1)], &[Write(0, 1)]]).judged_twice().keeps_every_promise();
+    Scene::of([&[Read(0), Read(0)], &[WritePinned(0, 1), Read(0)]]).losses(1).judged_twice().keeps_every_promise();
 }
 
 #[test]

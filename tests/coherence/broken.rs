@@ -6,7 +6,10 @@ use crate::scene::{Promise, Scene};
 
 #[test]
 fn without_a_fence_two_proxies_do_not_agree() {
-    Scene::of([&[Read(0), Read(0)], &[Write(1, 1)]]).without(Rule::ProveHits).breaks(Promise::Linearizable);
+    Scene::of([&[Read(0), Read(0)], &[Write(1, 1)]])
+        .without(Rule::ProveHits)
+        .judged_twice()
+        .breaks(Promise::Linearizable);
 }
 
 #[test]
@@ -19,7 +22,10 @@ fn without_a_fence_a_stalled_connection_is_believed_for_ever() {
 
 #[test]
 fn a_lease_that_is_not_revoked_keeps_what_was_overwritten() {
-    Scene::of([&[Read(0), Read(0)], &[WriteDirectly(1)]]).without(Rule::RevokeLeases).breaks(Promise::Linearizable);
+    Scene::of([&[Read(0), Read(0)], &[WriteDirectly(1)]])
+        .without(Rule::RevokeLeases)
+        .judged_twice()
+        .breaks(Promise::Linearizable);
 }
 
 #[test]
@@ -40,7 +46,10 @@ fn without_a_hold_a_write_over_another_connection_is_not_seen_by_its_own_proxy()
 
 #[test]
 fn an_invalidation_on_a_connection_of_its_own_may_overtake_the_old_value() {
-    Scene::of([&[Read(0), Read(0)], &[WriteDirectly(1)]]).without(Rule::OneConnection).breaks(Promise::Linearizable);
+    Scene::of([&[Read(0), Read(0)], &[WriteDirectly(1)]])
+        .without(Rule::OneConnection)
+        .judged_twice()
+        .breaks(Promise::Linearizable);
 }
 
 #[test]
@@ -54,7 +63,10 @@ fn a_ping_proves_nothing_of_a_server_that_has_been_demoted() {
 
 #[test]
 fn a_read_that_joins_a_fetch_may_get_what_was_overwritten_before_it_asked() {
-    Scene::of([&[Read(0)], &[WriteDirectly(1), Read(0)]]).without(Rule::JoinNobody).breaks(Promise::Linearizable);
+    Scene::of([&[Read(0)], &[WriteDirectly(1), Read(0)]])
+        .without(Rule::JoinNobody)
+        .judged_twice()
+        .breaks(Promise::Linearizable);
 }
 
 #[test]
@@ -62,6 +74,7 @@ fn what_a_lost_connection_has_filled_is_never_invalidated() {
     Scene::of([&[Read(0), Read(0)], &[WriteDirectly(1)]])
         .losses(1)
         .without(Rule::NewGeneration)
+        .judged_twice()
         .breaks(Promise::Linearizable);
 }
 
@@ -70,6 +83,7 @@ fn what_a_replaced_connection_fills_is_never_invalidated() {
     Scene::of([&[Read(0), Read(0)], &[WriteDirectly(1)]])
         .renewals(1)
         .without(Rule::NewGeneration)
+        .judged_twice()
         .breaks(Promise::Linearizable);
 }
 
@@ -85,6 +99,7 @@ fn without_a_floor_a_client_may_see_the_new_value_and_then_the_old_one() {
 fn a_value_that_was_written_and_kept_is_never_invalidated() {
     Scene::of([&[Write(0, 1), Read(0)], &[WriteDirectly(2)]])
         .without(Rule::FillFromFetchesOnly)
+        .judged_twice()
         .breaks(Promise::Linearizable);
 }
 
@@ -92,6 +107,7 @@ fn a_value_that_was_written_and_kept_is_never_invalidated() {
 fn a_fence_sent_before_a_read_proves_nothing_to_it() {
     Scene::of([&[Read(0), Read(0)], &[Read(0)], &[WriteDirectly(1)]])
         .without(Rule::CountFromSending)
+        .judged_twice()
         .breaks(Promise::Linearizable);
 }
 
@@ -124,5 +140,6 @@ fn without_a_fence_a_lost_write_that_comes_late_is_seen_and_then_not() {
     Scene::of([&[Read(0), Read(0)], &[ReadPinned(0)], &[Write(0, 1)]])
         .losses(1)
         .without(Rule::ProveHits)
+        .judged_twice()
         .breaks(Promise::Linearizable);
 }

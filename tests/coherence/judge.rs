@@ -1,7 +1,7 @@
 //! What is promised (G4), and who sees whether it is kept: somebody who knows when everything was executed.
 //!
 //! The server orders the writes, so a value is as good as its age: how many there were before it. Reads never older
-//! than anything that was told before they were asked are linearizable, in that order.
+//! than anything that was told before they were asked are linearizable, in that order; `history` finds that, too.
 
 use crate::server::{ClientId, Server, Time, Value};
 

@@ -2,6 +2,7 @@
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use crate::history::History;
 use crate::judge::Judge;
 pub use crate::judge::Promise;
 use crate::proxy::{Answer, Answers, Line, Proxy};
@@ -33,9 +34,10 @@ pub struct Scene {
     renewals: u8,
     has_failover: bool,
     expires: Option<Time>,
+    has_history: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct State {
     server: Server,
     proxies: Vec<Proxy>,
@@ -46,6 +48,7 @@ pub struct State {
     /// Writes of lost connections: the server may yet execute them, or never.
     orphans: Vec<Value>,
     judge: Judge,
+    history: History,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,6 +80,7 @@ pub enum Action {
 }
 
 const KEPT: &str = "every promise is kept";
+const LINEARIZABLE: &str = "the other judge finds an order, too";
 const USED: &str = "a value that was written is served from the cache";
 
 impl Scene {
@@ -85,7 +89,17 @@ impl Scene {
         let clients: Vec<_> = clients.into_iter().map(<[Deed]>::to_vec).collect();
         let proxies = clients.iter().flatten().filter_map(|deed| deed.proxy()).max().map_or(0, |last| last + 1);
         let rules = Rules { staleness: 0, broken: None };
-        Self { clients, proxies, rules, ticks: 0, losses: 0, renewals: 0, has_failover: false, expires: None }
+        Self {
+            clients,
+            proxies,
+            rules,
+            ticks: 0,
+            losses: 0,
+            renewals: 0,
+            has_failover: false,
+            expires: None,
+            has_history: false,
+        }
     }
 
     /// With a clock that goes as far as two more than that.
@@ -116,6 +130,12 @@ impl Scene {
         self
     }
 
+    /// For a staleness of 0.
+    pub fn judged_twice(mut self) -> Self {
+        self.has_history = true;
+        self
+    }
+
     pub fn without(mut self, rule: Rule) -> Self {
         self.rules.broken = Some(rule);
         self
@@ -130,12 +150,13 @@ impl Scene {
 
     /// Finds the shortest way to break a promise, which must be this one.
     pub fn breaks(self, promise: Promise) {
-        let checker = self.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        let checker = self.clone().checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         let path = checker.discovery(KEPT).expect("a promise is broken");
-        let broken = path.last_state().judge.broken;
+        let (broken, history) = (path.last_state().judge.broken, path.last_state().history.clone());
         eprintln!("{} states, and then:", checker.unique_state_count());
         path.into_actions().iter().for_each(|action| eprintln!("  {action:?}"));
         assert_eq!(broken, Some(promise));
+        assert!(!self.has_history || !history.is_linearizable(), "the other judge is content");
     }
 
     /// Tells every tracked connection that is to be told of a write, and forgets it.
@@ -149,7 +170,9 @@ impl Scene {
     }
 
     fn begin(&self, state: &mut State, client: ClientId) {
-        let deed = self.clients[client][state.clients[client].done];
+        let done = state.clients[client].done;
+        let deed = self.clients[client][done];
+        state.history.ask((client, done), deed.written());
         state.clients[client] = Client { is_waiting: true, hit: None, ..state.clients[client] };
         let (rules, now) = (self.rules, state.now);
         let answers = match deed {
@@ -186,6 +209,11 @@ impl Scene {
         for (client, answer) in answers {
             let it = &mut state.clients[client];
             let proxy = self.clients[client][it.done].proxy();
+            match answer {
+                Answer::Hit(value) | Answer::Value(value) => state.history.answer((client, it.done), Some(value)),
+                Answer::Done(_) => state.history.answer((client, it.done), None),
+                Answer::NotExecuted | Answer::Unknown => {}
+            }
             it.is_waiting = false;
             it.done += 1;
             match answer {
@@ -210,6 +238,13 @@ impl Deed {
             Self::WriteDirectly(_) => None,
         }
     }
+
+    fn written(self) -> Option<Value> {
+        match self {
+            Self::Read(_) | Self::ReadPinned(_) => None,
+            Self::Write(_, value) | Self::WritePinned(_, value) | Self::WriteDirectly(value) => Some(value),
+        }
+    }
 }
 
 impl Model for Scene {
@@ -226,6 +261,7 @@ impl Model for Scene {
             renewals: 0,
             orphans: Vec::new(),
             judge: Judge::of(self.clients.len(), self.proxies),
+            history: if self.has_history { History::new() } else { History::default() },
         }]
     }
 
@@ -306,6 +342,9 @@ impl Model for Scene {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(KEPT, |_: &Self, state: &State| state.judge.broken.is_none()),
+            Property::always(LINEARIZABLE, |_: &Self, state: &State| {
+                state.judge.broken.is_some() || state.history.is_linearizable()
+            }),
             Property::sometimes(USED, |_: &Self, state: &State| {
                 state.clients.iter().any(|client| client.hit.is_some_and(|value| value != 0))
             }),
