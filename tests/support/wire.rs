@@ -152,12 +152,29 @@ impl Wire {
         match self.stream.read(&mut chunk) {
             Ok(len) => {
                 self.input.extend_from_slice(&chunk[..len]);
+                // Such a line comes alone, or among others as short.
+                if len < 2048 && self.input.len() - self.given < 1 << 16 {
+                    self.forget_questions();
+                }
                 Ok(len > 0)
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(false),
             // A read that may time out is not taken up again after a signal.
             Err(error) if error.kind() == ErrorKind::Interrupted => self.read(),
             Err(error) => Err(format!("silence, after {}: {error}", shown(&self.input[self.given..]))),
+        }
+    }
+
+    /// `MONITOR` shows when the proxy has asked a silent server whether it is still there: whoever reads that has not
+    /// asked for it, and it comes at any time.
+    fn forget_questions(&mut self) {
+        const QUESTION: &[u8] = b"\"ECHO\" \"cloakroom-";
+        let find = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|window| window == what);
+        while let Some(at) = find(&self.input[self.given..], QUESTION).map(|at| at + self.given)
+            && let Some(end) = find(&self.input[at..], b"\r\n").map(|len| at + len + 2)
+        {
+            let start = self.input[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before + 1);
+            self.input.drain(start.max(self.given)..end);
         }
     }
 }
