@@ -43,14 +43,12 @@ fn millis(text: &[u8]) -> Option<Duration> {
 mod tests {
     use crate::command::Commands;
     use crate::resp::encode;
-    use crate::resp::request::{Limits, Parser};
+    use crate::resp::request::Parser;
 
     fn longest(line: &str) -> Option<u128> {
         let (mut bytes, mut parser) = (Vec::new(), Parser::default());
         encode::request(&mut bytes, &line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
-        let limits = Limits { arguments: 100, authenticated: true, ..Limits::UNAUTHENTICATED };
-        parser.advance(&bytes, &limits).expect("well formed").expect("whole");
-        let command = Commands::default().understand(parser.request(&bytes).expect("not empty"));
+        let command = Commands::default().understand(parser.known(&bytes).expect("a request"));
         command.longest_block().map(|length| length.as_millis())
     }
 

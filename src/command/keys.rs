@@ -163,15 +163,13 @@ mod tests {
     use super::*;
     use crate::command::{Catalogue, Commands};
     use crate::resp::encode;
-    use crate::resp::request::{Limits, Parser};
+    use crate::resp::request::Parser;
 
     /// The keys as the server shows arguments; `?` is any.
     fn keys(words: &[&[u8]]) -> Vec<Vec<u8>> {
         let (mut bytes, mut parser) = (Vec::new(), Parser::default());
         encode::request(&mut bytes, words);
-        let limits = Limits { arguments: 1000, authenticated: true, ..Limits::UNAUTHENTICATED };
-        parser.advance(&bytes, &limits).expect("well formed").expect("whole");
-        let command = Commands::default().understand(parser.request(&bytes).expect("not empty"));
+        let command = Commands::default().understand(parser.known(&bytes).expect("a request"));
         match command.learned_from(&catalogue()).keys() {
             Touches::None => Vec::new(),
             Touches::These(keys) => keys.map(<[u8]>::to_vec).collect(),

@@ -211,10 +211,7 @@ impl Client {
     pub(super) fn ask_server(&mut self, words: &[&[u8]], reason: Option<PinReason>) -> Outcome {
         let (mut bytes, mut parser) = (Vec::new(), Parser::default());
         encode::request(&mut bytes, words);
-        let most = bytes.len();
-        let limits = Limits { arguments: most, bulk: most, request: most, authenticated: true };
-        let _ = parser.advance(&bytes, &limits).expect("we write it as it is read");
-        let command = self.worker.understand(parser.request(&bytes).expect("it is whole"));
+        let command = self.worker.understand(parser.known(&bytes).expect("we write it as it is read"));
         match self.mode {
             Mode::Pinned { .. } => self.through(&command, reason, Instant::now()),
             Mode::Unauthenticated | Mode::Open | Mode::Lost { .. } | Mode::Aborted => {

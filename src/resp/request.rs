@@ -192,6 +192,14 @@ impl Parser {
         (!self.args.is_empty()).then_some(Request { frame, args: &self.args })
     }
 
+    /// The request that `bytes` are: one we have written, or have read before. `None` if they are none after all.
+    pub fn known<'a>(&'a mut self, bytes: &'a [u8]) -> Option<Request<'a>> {
+        let most = bytes.len();
+        let limits = Limits { arguments: most, bulk: most, request: most, authenticated: true };
+        self.advance(bytes, &limits).ok()??;
+        self.request(bytes)
+    }
+
     /// Bytes the list of arguments takes, of a request with very many.
     pub fn held(&self) -> usize {
         self.args.capacity() * size_of::<Span>()

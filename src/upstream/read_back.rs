@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resp::request::{Limits, Parser, Request};
+use crate::resp::request::{Parser, Request};
 use crate::resp::{decimal, encode, peek};
 
 /// Values longer than this come in pieces, and are not looked at.
@@ -55,10 +55,8 @@ impl ReadBack {
     /// What to ask, and what to make of it; `None` where looking tells nothing. The write was `sent` and not
     /// answered when its connection was `lost`.
     pub(super) fn of(write: &[u8], sent: Instant, lost: Instant) -> Option<(Self, Vec<Vec<u8>>)> {
-        let limits = Limits { arguments: write.len(), bulk: write.len(), request: write.len(), authenticated: true };
         let mut parser = Parser::default();
-        parser.advance(write, &limits).ok()??;
-        let request = parser.request(write)?;
+        let request = parser.known(write)?;
         let mut plan = Plan::default();
         let answer = plan.of(&request)?;
         (plan.bytes <= LONGEST_VALUE)

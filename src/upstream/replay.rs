@@ -7,16 +7,14 @@
 
 use std::time::Duration;
 
-use crate::resp::request::{Limits, Parser, Request};
+use crate::resp::request::{Parser, Request};
 use crate::resp::{decimal, encode};
 
 /// What to send in place of a write that was first sent so long ago; `None` where sending it again could do more than
 /// sending it once.
 pub(super) fn again(write: &[u8], elapsed: Duration) -> Option<Vec<u8>> {
-    let limits = Limits { arguments: write.len(), bulk: write.len(), request: write.len(), authenticated: true };
     let mut parser = Parser::default();
-    parser.advance(write, &limits).ok()??;
-    let request = parser.request(write)?;
+    let request = parser.known(write)?;
     let left = |index, unit| left(request.arg(index)?, unit, elapsed);
     match (request.name().to_ascii_lowercase().as_slice(), request.len()) {
         (b"set", 5) if request.is(3, "ex") => with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)]),

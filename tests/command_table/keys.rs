@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cloakroom::command::{Commands, Keys, Touches};
 use cloakroom::resp::peek;
-use cloakroom::resp::request::{Limits, Parser};
+use cloakroom::resp::request::Parser;
 
 use crate::support::{RedisServer, Wire, request, words};
 
@@ -123,9 +123,7 @@ fn simple_requests() -> impl Iterator<Item = Vec<Vec<u8>>> {
 /// In order; empty where there is none, a question mark where any may be touched.
 fn found_here(words: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let (bytes, mut parser) = (request(words), Parser::default());
-    let limits = Limits { authenticated: true, arguments: 100, ..Limits::UNAUTHENTICATED };
-    parser.advance(&bytes, &limits).expect("well formed").expect("whole");
-    match Commands::default().understand(parser.request(&bytes).expect("not empty")).keys() {
+    match Commands::default().understand(parser.known(&bytes).expect("a request")).keys() {
         Touches::None => Vec::new(),
         Touches::These(keys) => keys.map(<[u8]>::to_vec).collect(),
         Touches::Any => vec![b"?".to_vec()],

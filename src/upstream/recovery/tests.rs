@@ -4,7 +4,7 @@ use super::*;
 use crate::command::Commands;
 use crate::config::Reconnect;
 use crate::outbox::Outbox;
-use crate::resp::request::{Limits, Parser};
+use crate::resp::request::Parser;
 use crate::upstream::writes::{Mark, Writes};
 
 mod anything;
@@ -315,9 +315,7 @@ fn a_lost_write_that_cannot_be_looked_for_stays_unknown() {
 
 fn mark(writes: &std::sync::Arc<Writes>, request: &[u8]) -> Option<Mark> {
     let mut parser = Parser::default();
-    let limits = Limits { arguments: 9, bulk: 99, request: 99, authenticated: true };
-    parser.advance(request, &limits).expect("well formed");
-    writes.begin(&Commands::default().understand(parser.request(request).expect("whole")))
+    writes.begin(&Commands::default().understand(parser.known(request).expect("a request")))
 }
 
 /// What was not found is sent again only where nobody else has touched it, and where the server has forgotten the
