@@ -24,7 +24,6 @@ use super::error::ConnectError;
 use super::handshake::{self, Trace};
 use super::replies::{Item, Replies};
 use super::server::Server;
-use crate::backoff::Backoff;
 use crate::resp::decode;
 use crate::resp::scan::ScanError;
 use crate::socket::Stream;
@@ -295,21 +294,21 @@ impl Pool {
         permit: Option<OwnedSemaphorePermit>,
         deadline: Instant,
     ) -> Result<Pinned, PinError> {
-        let mut backoff = Backoff::default();
         let attempts = async {
             loop {
                 if self.server.is_known_to_be_down(Instant::now()) {
                     return Err(PinError::Unavailable);
                 }
                 self.server.wait_for_others().await;
-                match self.server.connect(kind).await {
+                let error = match self.server.connect(kind).await {
                     Ok(established) => return Ok(established),
-                    Err(ConnectError::Busy(text) | ConnectError::Database(text)) => {
-                        return Err(PinError::Refused(text));
-                    }
-                    Err(ConnectError::HeldOff) => return Err(PinError::Unavailable),
-                    Err(error) if error.is_configuration() => return Err(PinError::Unavailable),
-                    Err(_) => sleep(backoff.next(fastrand::f64())).await,
+                    Err(error) => error,
+                };
+                if let Some(text) = error.own_word() {
+                    return Err(PinError::Refused(text.to_owned()));
+                }
+                if matches!(error, ConnectError::HeldOff) || error.is_configuration() {
+                    return Err(PinError::Unavailable);
                 }
             }
         };

@@ -344,9 +344,7 @@ impl Server {
                 self.connected.notify_waiters();
             }
             // The server is well.
-            Err(error @ (ConnectError::Database(_) | ConnectError::Busy(_))) => {
-                self.metrics.connects.add(error.label())
-            }
+            Err(error) if error.own_word().is_some() => self.metrics.connects.add(error.label()),
             Err(error) => {
                 self.metrics.connects.add(error.label());
                 self.attempts.failed(error.is_configuration(), now, fastrand::f64());
