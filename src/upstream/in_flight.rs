@@ -232,6 +232,14 @@ impl InFlight {
         Left { requests, sent, was_answering: is_answering }
     }
 
+    /// Takes out those that are such, oldest first. Nothing may be in flight or held back.
+    pub(super) fn take_such(&mut self, is_such: impl Fn(&Ticket) -> bool) -> Vec<(Ticket, Bytes)> {
+        let (such, others): (Vec<_>, Vec<_>) =
+            self.take_all().requests.into_iter().partition(|(ticket, _)| is_such(ticket));
+        self.put_first(others);
+        such
+    }
+
     /// A connection is there: the wait for a reply begins.
     pub(super) fn restart_clocks(&mut self, now: Instant) {
         self.tickets.iter_mut().for_each(|ticket| ticket.since = now);

@@ -107,7 +107,8 @@ impl Lane {
     pub fn send(&self, command: &Command<'_>, outbox: &Rc<Outbox>, form: Form, now: Instant) -> Admission {
         let request = command.request.frame();
         let mut recovery = self.recovery.borrow_mut();
-        let is_full = recovery.size() > 0 && recovery.size() + request.len() > self.limits.queue;
+        let size = recovery.size();
+        let is_full = size > 0 && size + request.len() > self.limits.queue;
         if !recovery.phase().is_connected() && (is_full || self.server.is_known_to_be_down(now)) {
             self.server.metrics.not_executed.increment(1);
             return Admission::Refused;

@@ -269,7 +269,7 @@ impl Recovery {
     /// It cannot be: the connection must be thrown away.
     pub(super) fn answer_piece(&mut self, bytes: Bytes, is_last: bool, now: Instant) -> Result<(), Desync> {
         // Pieces go to the client as they come: nothing of its own may be before them.
-        if let Some(outbox) = self.queue.oldest().and_then(|ticket| ticket.audience.as_ref()?.client()) {
+        if let Some(outbox) = self.queue.oldest().and_then(Ticket::client) {
             self.pass_on_refusals(&outbox);
         }
         self.queue.piece(bytes, is_last, now)?;

@@ -109,7 +109,7 @@ impl Audience {
     pub(super) fn client(&self) -> Option<Rc<Outbox>> {
         match self {
             Self::Client(recipient) => Some(Rc::clone(&recipient.outbox)),
-            Self::Look(look) => look.borrow().lost.as_ref().and_then(|lost| lost.ticket.audience.as_ref()?.client()),
+            Self::Look(look) => look.borrow().lost.as_ref().and_then(|lost| lost.ticket.client()),
             Self::Probe(_) => None,
         }
     }
@@ -142,9 +142,14 @@ impl Ticket {
         matches!(self.audience, Some(Audience::Probe(_)))
     }
 
-    /// Whether its client, or the one it looks for, is still there and not answered.
+    /// The client that waits for it, or for what it looks for.
+    pub(super) fn client(&self) -> Option<Rc<Outbox>> {
+        self.audience.as_ref().and_then(Audience::client)
+    }
+
+    /// Whether that client is still there.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_abandoned())
+        self.client().is_some_and(|outbox| !outbox.is_abandoned())
     }
 
     /// Whether it was sent before, and nobody knows what became of that.

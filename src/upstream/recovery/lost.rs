@@ -39,7 +39,7 @@ impl Recovery {
         }
         let (mut looks, mut kept) = (Vec::new(), self.take_refused());
         for (index, (mut ticket, request)) in requests.into_iter().enumerate() {
-            let Some(outbox) = ticket.audience.as_ref().and_then(Audience::client) else { continue };
+            let Some(outbox) = ticket.client() else { continue };
             let is_sent = index < sent;
             // Nobody would hear what this read finds.
             if outbox.is_closed() && ticket.about.effect == Effect::Read {
@@ -90,13 +90,18 @@ impl Recovery {
     pub(in crate::upstream) fn connected(&mut self, arrival: Arrival, now: Instant, random: f64) {
         self.phase = self.phase.on(Event::Connected);
         self.begin_link(arrival, now, random);
-        for lost in std::mem::take(&mut self.lost) {
-            self.decide(lost, now);
-        }
+        self.judge_lost(now);
         self.forget_abandoned(now);
         let looks = self.queue.len_of_first(|ticket| matches!(ticket.audience, Some(Audience::Look(_))));
         self.queue.hold_back_behind(looks);
         self.settle_if_drained(now);
+    }
+
+    /// What was lost is severed: which of it is sent again, and whose client is told that nobody knows.
+    pub(super) fn judge_lost(&mut self, now: Instant) {
+        for lost in std::mem::take(&mut self.lost) {
+            self.decide(lost, now);
+        }
     }
 
     /// What was to be sent a second time and was not, is judged anew on the next connection: others may write meanwhile.
@@ -109,27 +114,24 @@ impl Recovery {
     /// in flight.
     pub(super) fn judge_unsent_again(&mut self, now: Instant) {
         self.judge_again(now);
-        let all = self.queue.take_all().requests;
-        let (again, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|(ticket, _)| ticket.may_have_run());
-        self.lost.extend(again.into_iter().map(|(ticket, request)| LostWrite { ticket, request, since: now }));
-        self.queue.put_first(kept.into_iter().filter(|(ticket, _)| !ticket.is_probe()));
+        drop(self.queue.take_such(Ticket::is_probe));
+        let again = self.queue.take_such(Ticket::may_have_run).into_iter();
+        self.lost.extend(again.map(|(ticket, request)| LostWrite { ticket, request, since: now }));
     }
 
     /// What its client gave up during an outage is not sent any more: it may have asked again elsewhere, and been
     /// answered. Without an outage it is, as a server would have run it.
     fn forget_abandoned(&mut self, now: Instant) {
         let was_lost = std::mem::take(&mut self.was_lost);
-        let is_kept = |ticket: &Ticket| {
-            ticket.is_waited_for() || !was_lost && now.saturating_duration_since(ticket.unsent_since) < OUTAGE
+        let is_abandoned = |ticket: &Ticket| {
+            let is_outage = was_lost || now.saturating_duration_since(ticket.unsent_since) >= OUTAGE;
+            is_outage && !ticket.is_waited_for()
         };
-        let all = self.queue.take_all().requests;
-        let (kept, abandoned): (Vec<_>, Vec<_>) = all.into_iter().partition(|(ticket, _)| is_kept(ticket));
-        for (ticket, _) in abandoned {
-            let is_told = ticket.audience.as_ref().and_then(Audience::client).is_some_and(|outbox| !outbox.is_closed());
+        for (ticket, _) in self.queue.take_such(is_abandoned) {
+            let is_told = ticket.client().is_some_and(|outbox| !outbox.is_closed());
             let ending = ticket.fail(NOT_EXECUTED);
             self.endings.add(if is_told { ending } else { Endings::default() });
         }
-        self.queue.put_first(kept);
     }
 
     /// The next reply to a look has come; the last one decides.
@@ -147,20 +149,21 @@ impl Recovery {
     }
 
     /// What was not found may have run all the same: it is sent again where that does no harm, or nobody knows.
-    pub(super) fn decide(&mut self, lost: LostWrite, now: Instant) {
-        match self.may_repeat(&lost, now) {
-            true => self.again.push(lost),
-            false => self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME)),
+    fn decide(&mut self, lost: LostWrite, now: Instant) {
+        match self.repetition(&lost, now) {
+            Some(_) => self.again.push(lost),
+            None => self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME)),
         }
     }
 
-    fn may_repeat(&self, lost: &LostWrite, now: Instant) -> bool {
+    /// What may be sent again now in place of a lost write.
+    fn repetition(&self, lost: &LostWrite, now: Instant) -> Option<Bytes> {
         let LostWrite { ticket, request, .. } = lost;
-        self.link.has_severed
+        let is_harmless = self.link.has_severed
             && ticket.tries < MAX_TRIES
             && ticket.mark.as_ref().is_some_and(|mark| mark.is_untouched())
-            && ticket.is_waited_for()
-            && replay::again(request, now - ticket.since).is_some()
+            && ticket.is_waited_for();
+        if is_harmless { replay::again(request, now - ticket.since).map(Bytes::from) } else { None }
     }
 
     /// Once all is known of the lost writes: those that are sent again go first, then everything else.
@@ -180,16 +183,12 @@ impl Recovery {
         let mut first = Vec::new();
         for lost in again {
             // Somebody may have written meanwhile.
-            let again = match self.may_repeat(&lost, now) {
-                true => replay::again(&lost.request, now - lost.ticket.since),
-                false => None,
-            };
-            let Some(request) = again else {
+            let Some(request) = self.repetition(&lost, now) else {
                 self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME));
                 continue;
             };
             let tries = lost.ticket.tries + 1;
-            first.push((Ticket { tries, len: request.len(), since: now, ..lost.ticket }, Bytes::from(request)));
+            first.push((Ticket { tries, len: request.len(), since: now, ..lost.ticket }, request));
         }
         self.endings.replayed += first.len() as u64;
         self.queue.put_first(first);

@@ -48,8 +48,7 @@ impl Recovery {
     /// It was not wholly sent.
     pub(super) fn refuse(&mut self, said: &[u8], now: Instant) -> Result<(), Desync> {
         let (ticket, request) = self.queue.pop_request()?;
-        self.phase = self.phase.on(Event::Refused);
-        self.queue.hold_back();
+        self.leave(Event::Refused);
         let may_wait = self.limits.reconnect != Reconnect::Off && ticket.unsent_since + self.limits.queue_timeout > now;
         match &ticket.audience {
             // It may have run the first time.

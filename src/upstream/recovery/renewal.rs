@@ -36,8 +36,7 @@ impl Recovery {
         if self.phase != Phase::Up {
             return false;
         }
-        self.phase = self.phase.on(Event::Succeeded);
-        self.queue.hold_back();
+        self.leave(Event::Succeeded);
         self.link.hands_over_since = Some(now);
         true
     }
@@ -63,9 +62,14 @@ impl Recovery {
         self.link.is_renewing = false;
         self.link.renew_at = Some(now + RENEW_AGAIN);
         if is_refusal && self.phase == Phase::Up {
-            self.phase = self.phase.on(Event::Refused);
-            self.queue.hold_back();
+            self.leave(Event::Refused);
         }
+    }
+
+    /// From now on what is in flight is waited for, and nothing else is sent.
+    pub(super) fn leave(&mut self, why: Event) {
+        self.phase = self.phase.on(why);
+        self.queue.hold_back();
     }
 
     /// Whether the present connection has nothing left to do.
@@ -84,16 +88,16 @@ impl Recovery {
         match successor {
             Some(arrival) => {
                 self.begin_link(arrival, now, random);
-                for lost in std::mem::take(&mut self.lost) {
-                    self.decide(lost, now);
-                }
+                self.judge_lost(now);
                 self.send_again(now);
             }
-            None => self.attempt_at = now + self.backoff.next(random),
-        }
-        // Clients are closed with their connection.
-        if successor.is_none() && self.limits.reconnect == Reconnect::Off {
-            self.give_up(Duration::ZERO, NOT_EXECUTED, now);
+            None => {
+                self.attempt_at = now + self.backoff.next(random);
+                // Clients are closed with their connection.
+                if self.limits.reconnect == Reconnect::Off {
+                    self.give_up(Duration::ZERO, NOT_EXECUTED, now);
+                }
+            }
         }
     }
 }
