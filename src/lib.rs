@@ -9,13 +9,14 @@
 //! | 6 | [`downstream`] | the clients: their sockets, their modes, the commands answered here |
 //! | 6 | [`admin`] | `/metrics`, `/livez`, `/readyz` |
 //! | 5 | [`dispatch`] | which connection carries a command |
+//! | 3 | [`cache`] | what is known of keys without asking the server |
 //! | 4 | [`upstream`] | the server: TLS, handshake, multiplexed and pinned connections, what is in flight |
 //! | 2 | [`command`] | what a request is: effect, route, reply form |
 //! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
 //! | 1 | [`resp`] | bytes and frames |
 //! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`socket`], [`supervisor`], [`wakeup`], [`watch`] | plain values and names |
 //!
-//! Floor 3 is kept for the session rules and the cache: pure, between what a command is and where it goes.
+//! On floor 3 there is room for the session rules: pure, between what a command is and where it goes.
 //!
 //! The path of a request: [`downstream`] reads and cuts it, [`command`] says what it is, `downstream::mode`
 //! decides, [`dispatch`] chooses a connection, [`upstream`] sends it and pairs the reply, [`outbox`] keeps the
@@ -24,6 +25,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod budget;
+pub mod cache;
 pub mod command;
 pub mod config;
 pub mod dispatch;

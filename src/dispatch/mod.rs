@@ -19,10 +19,11 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
+use crate::cache::Hold;
 use crate::command::{Command, ReplyForm};
 use crate::outbox::{Form, Outbox};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, LaneLimits, Mark, PinError, Pinned, Pool, Server};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Server};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -130,13 +131,13 @@ impl Dispatch {
 
     /// A command is about to be sent on a connection of a client's own: tells others that its keys are written, where
     /// lost writes may be sent again.
-    pub fn mark(&self, command: &Command<'_>) -> Option<Mark> {
-        self.server.mark(command)
+    pub fn hold(&self, command: &Command<'_>) -> Option<Hold> {
+        self.server.hold(command)
     }
 
     /// The same for a write of unknown keys.
-    pub fn mark_any(&self) -> Option<Mark> {
-        self.server.mark_any()
+    pub fn hold_any(&self) -> Option<Hold> {
+        self.server.hold_any()
     }
 
     /// Has the server forget a connection that was lost under a request that may have run; `then` is called when it

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cache::Hold;
 use crate::command::{Command, Effect, PinReason};
 use crate::outbox::Slot;
 use crate::resp::{Protocol, peek};
-use crate::upstream::Mark;
 
 use super::register::View;
 use expected::{Expected, What};
@@ -201,13 +201,13 @@ impl Pin {
             What::Unknown => None,
             _ => Some(Duration::ZERO),
         };
-        self.expect(Expected { slot, effect: command.effect(), what, since: now, patience, request, mark: None });
+        self.expect(Expected { slot, effect: command.effect(), what, since: now, patience, request, hold: None });
     }
 
     /// What was sent last writes these keys until it is answered.
-    pub(super) fn marks(&mut self, mark: Option<Mark>) {
+    pub(super) fn holds(&mut self, hold: Option<Hold>) {
         if let Some(newest) = self.expected.back_mut() {
-            newest.mark = mark;
+            newest.hold = hold;
         }
     }
 
@@ -235,7 +235,7 @@ impl Pin {
             since,
             patience,
             request: Box::default(),
-            mark: None,
+            hold: None,
         });
     }
 

@@ -123,7 +123,7 @@ impl Lane {
         let about = About { effect: command.effect(), shape: command.shape() };
         let recipient = Recipient { outbox: outbox.clone(), slot: outbox.reserve(), form };
         let ticket = Ticket::new(Audience::Client(recipient), request.len(), about, now);
-        recovery.push(Ticket { mark: self.server.mark(command), ..ticket }, request);
+        recovery.push(Ticket { hold: self.server.hold(command), ..ticket }, request);
         drop(recovery);
         self.last_used.set(now);
         self.task.wake();

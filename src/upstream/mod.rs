@@ -27,7 +27,6 @@ mod server;
 mod ticket;
 mod timer;
 pub mod tls;
-mod writes;
 
 pub use access::{Access, Password};
 pub use dial::{Dial, Network};
@@ -37,7 +36,6 @@ pub use lane::{Admission, Lane, LaneLimits};
 pub use pinned::{PinError, Pinned, Pool};
 pub use replies::Item;
 pub use server::Server;
-pub use writes::Mark;
 
 use crate::resp::Protocol;
 

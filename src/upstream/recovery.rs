@@ -17,7 +17,7 @@
 //! | a read | waits for it too, [`MAX_TRIES`] times |
 //! | a write whose effect is plain | is looked for before anything else is sent ([`super::read_back`]) |
 //! | any other write | its client is told that nobody knows, once the lost connection is severed |
-//! | in `eager` mode, a write that can be repeated | is sent again if nobody else here has touched its keys ([`super::writes`]) |
+//! | in `eager` mode, a write that can be repeated | is sent again if nobody else here has touched its keys ([`crate::cache::Holds`]) |
 //! | refused by a server that executes nothing | waits for a server that does |
 //!
 //! Where those are that are not in the queue:
@@ -240,14 +240,14 @@ impl Recovery {
         if frame[0] == b'-' && self.is_refusal(frame) {
             return self.refuse(frame, now);
         }
-        let Ticket { audience, mark, .. } = self.queue.pop()?;
+        let Ticket { audience, hold, .. } = self.queue.pop()?;
         self.link.has_answered = true;
         match audience {
             None => {}
             Some(Audience::Client(Recipient { outbox, slot, form })) => {
                 self.pass_on_refusals(&outbox);
                 // Ended before its client can know, and ask others to write.
-                drop(mark);
+                drop(hold);
                 outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
             }
             Some(Audience::Look(look)) => self.hear(&look, frame, now),

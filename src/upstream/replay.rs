@@ -3,7 +3,7 @@
 //! Only what leaves the same behind, however often it runs: `SET` without a condition and its kin, `DEL`, and the
 //! setting of an expiry. A time to live is cut by what has passed since it was first sent, so that it ends when it would
 //! have. What keeps the time to live a key has is not sent again: the key may have come to its end meanwhile, and would
-//! come back for ever. Whether anybody else has written in between is for [`super::writes`] to say.
+//! come back for ever. Whether anybody else has written in between is for [`crate::cache::Holds`] to say.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use super::error::ConnectError;
 use super::handshake::{self, Identity, Introduced, Introduction, Severed, Trace};
 use super::lane::LaneLimits;
 use super::recovery::Arrival;
-use super::writes::{Mark, Writes};
+use crate::cache::{Hold, Holds};
 use crate::command::{Catalogue, Command};
 use crate::config::Reconnect;
 use crate::metrics::UpstreamMetrics;
@@ -51,7 +51,7 @@ pub struct Server {
     /// Whether the server lets us sever lost connections, as far as that was tried.
     may_sever: AtomicBool,
     /// `reconnect = "eager"`: what has been written.
-    writes: Option<Arc<Writes>>,
+    holds: Option<Arc<Holds>>,
     pub(super) metrics: UpstreamMetrics,
 }
 
@@ -94,7 +94,7 @@ impl Server {
             is_stopping: AtomicBool::new(false),
             ready_workers: AtomicUsize::new(0),
             may_sever: AtomicBool::new(true),
-            writes: (limits.reconnect == Reconnect::Eager).then(Writes::new),
+            holds: (limits.reconnect == Reconnect::Eager).then(Holds::new),
             metrics,
         })
     }
@@ -117,8 +117,8 @@ impl Server {
     }
 
     /// Somebody may write any key: tells others so, where lost writes may be sent again.
-    pub(crate) fn mark_any(&self) -> Option<Mark> {
-        self.writes.as_ref().map(Writes::begin_any)
+    pub(crate) fn hold_any(&self) -> Option<Hold> {
+        self.holds.as_ref().map(Holds::begin_any)
     }
 
     /// Whether a connection is older than it may be, or made with credentials that have been replaced by others that
@@ -138,8 +138,8 @@ impl Server {
     }
 
     /// A command is about to be sent: tells others that its keys are written, where lost writes may be sent again.
-    pub(crate) fn mark(&self, command: &Command<'_>) -> Option<Mark> {
-        self.writes.as_ref().and_then(|writes| writes.begin(command))
+    pub(crate) fn hold(&self, command: &Command<'_>) -> Option<Hold> {
+        self.holds.as_ref().and_then(|holds| holds.begin(command))
     }
 
     /// What the server last said of itself, if it was ever reached.

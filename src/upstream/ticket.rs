@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::UNKNOWN_OUTCOME;
 use super::read_back::ReadBack;
-use super::writes::Mark;
+use crate::cache::Hold;
 use crate::command::{Effect, Shape};
 use crate::outbox::{Form, Outbox, Slot};
 
@@ -75,7 +75,7 @@ pub(super) struct Ticket {
     /// How often it was sent on a connection that was then lost.
     pub(super) tries: u8,
     /// Where lost writes may be sent again: what tells whether anybody else has written the same keys.
-    pub(super) mark: Option<Mark>,
+    pub(super) hold: Option<Hold>,
 }
 
 /// How requests ended that the server did not answer.
@@ -134,7 +134,7 @@ impl Audience {
 impl Ticket {
     /// A request of `len` bytes that has just been queued.
     pub(super) fn new(audience: Audience, len: usize, about: About, now: Instant) -> Self {
-        Self { audience: Some(audience), len, number: 0, about, unsent_since: now, since: now, tries: 0, mark: None }
+        Self { audience: Some(audience), len, number: 0, about, unsent_since: now, since: now, tries: 0, hold: None }
     }
 
     /// Whether it only asks if the server still answers.

@@ -43,9 +43,9 @@ impl Client {
         } else if !is_large {
             conn.send(command.request.frame());
         }
-        let mark = self.worker.dispatch.mark(command);
+        let hold = self.worker.dispatch.hold(command);
         pin.sent(command, reason, self.outbox.reserve(), now);
-        pin.marks(mark);
+        pin.holds(hold);
         if is_large { Outcome::HandOver } else { Outcome::Done }
     }
 
@@ -224,9 +224,9 @@ impl Client {
         let (outbox, is_severing) = (Rc::clone(&self.outbox), Rc::clone(&self.is_severing));
         is_severing.set(true);
         // Whatever it may still run.
-        let mark = self.worker.dispatch.mark_any();
+        let hold = self.worker.dispatch.hold_any();
         self.worker.dispatch.sever(lost, move || {
-            drop(mark);
+            drop(hold);
             is_severing.set(false);
             unknown.into_iter().for_each(|slot| outbox.fail(slot, UNKNOWN_OUTCOME));
             outbox.wake();

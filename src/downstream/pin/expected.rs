@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cache::Hold;
 use crate::command::{Command, Effect};
 use crate::outbox::Slot;
 use crate::resp::Protocol;
-use crate::upstream::Mark;
 
 /// A request that waits for its reply.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Expected {
     /// Its bytes, if it is sent again should its connection be lost; else empty.
     pub(super) request: Box<[u8]>,
     /// Tells others that its keys are being written, where that matters.
-    pub(super) mark: Option<Mark>,
+    pub(super) hold: Option<Hold>,
 }
 
 impl Expected {

@@ -162,7 +162,7 @@ impl Pin {
             since,
             patience: Some(Duration::ZERO),
             request: request.into(),
-            mark: None,
+            hold: None,
         });
     }
 }

@@ -161,7 +161,7 @@ impl Recovery {
         let LostWrite { ticket, request, .. } = lost;
         let is_harmless = self.link.has_severed
             && ticket.tries < MAX_TRIES
-            && ticket.mark.as_ref().is_some_and(|mark| mark.is_untouched())
+            && ticket.hold.as_ref().is_some_and(|hold| hold.is_untouched())
             && ticket.is_waited_for();
         if is_harmless { replay::again(request, now - ticket.since).map(Bytes::from) } else { None }
     }

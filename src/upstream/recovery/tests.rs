@@ -1,11 +1,11 @@
 use std::rc::Rc;
 
 use super::*;
+use crate::cache::{Hold, Holds};
 use crate::command::Commands;
 use crate::config::Reconnect;
 use crate::outbox::Outbox;
 use crate::resp::request::Parser;
-use crate::upstream::writes::{Mark, Writes};
 
 mod anything;
 mod attacked;
@@ -45,11 +45,11 @@ impl Bench {
         self.ask_shaped(request, effect, Shape::Any, None);
     }
 
-    fn ask_shaped(&mut self, request: &[u8], effect: Effect, shape: Shape, mark: Option<Mark>) {
+    fn ask_shaped(&mut self, request: &[u8], effect: Effect, shape: Shape, hold: Option<Hold>) {
         let recipient = Recipient { outbox: self.client.clone(), slot: self.client.reserve(), form: Form::AsIs };
         let about = About { effect, shape };
         let ticket = Ticket::new(Audience::Client(recipient), request.len(), about, self.now);
-        self.queue.push(Ticket { mark, ..ticket }, request);
+        self.queue.push(Ticket { hold, ..ticket }, request);
     }
 
     fn write_all(&mut self) {
@@ -313,9 +313,9 @@ fn a_lost_write_that_cannot_be_looked_for_stays_unknown() {
     assert_eq!(bench.queue.take_endings(), Endings { unknown: 1, ..Endings::default() });
 }
 
-fn mark(writes: &std::sync::Arc<Writes>, request: &[u8]) -> Option<Mark> {
+fn hold(holds: &std::sync::Arc<Holds>, request: &[u8]) -> Option<Hold> {
     let mut parser = Parser::default();
-    writes.begin(&Commands::default().understand(parser.known(request).expect("a request")))
+    holds.begin(&Commands::default().understand(parser.known(request).expect("a request")))
 }
 
 /// What was not found is sent again only where nobody else has touched it, and where the server has forgotten the
@@ -323,13 +323,13 @@ fn mark(writes: &std::sync::Arc<Writes>, request: &[u8]) -> Option<Mark> {
 #[test]
 fn eager_repeats_what_nobody_else_has_touched() {
     for (is_touched, has_severed, is_repeated) in [(false, true, true), (true, true, false), (false, false, false)] {
-        let (mut bench, writes) = (Bench::with(Reconnect::Eager), Writes::new());
-        bench.ask_shaped(SET, Effect::Write, Shape::StatusOrText, mark(&writes, SET));
+        let (mut bench, holds) = (Bench::with(Reconnect::Eager), Holds::new());
+        bench.ask_shaped(SET, Effect::Write, Shape::StatusOrText, hold(&holds, SET));
         bench.write_all();
         bench.ask(b"GET a", Effect::Read);
         bench.lose();
         if is_touched {
-            drop(mark(&writes, SET));
+            drop(hold(&holds, SET));
         }
         let arrival = Arrival { generation: 0, lifetime: None, has_severed };
         bench.queue.connected(arrival, bench.now, 0.5);

@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// The lane, without a socket.
 struct Driver {
     queue: Recovery,
-    writes: std::sync::Arc<Writes>,
+    writes: std::sync::Arc<Holds>,
     clients: [Rc<Outbox>; 3],
     now: Instant,
     stuck_since: Option<Instant>,
@@ -98,7 +98,7 @@ impl Driver {
                 let recipient = Recipient { outbox: Rc::clone(outbox), slot: outbox.reserve(), form: Form::AsIs };
                 let about = About { effect, shape: Shape::Any };
                 let ticket = Ticket::new(Audience::Client(recipient), bytes.len(), about, self.now);
-                self.queue.push(Ticket { mark: mark(&self.writes, &bytes), ..ticket }, &bytes);
+                self.queue.push(Ticket { hold: hold(&self.writes, &bytes), ..ticket }, &bytes);
             }
             Step::Write(most) if is_connected => {
                 self.queue.wrote(self.queue.unwritten().len().min(*most));
@@ -178,7 +178,7 @@ proptest! {
         let mode = if is_eager { Reconnect::Eager } else { Reconnect::Conservative };
         let mut driver = Driver {
             queue: Recovery::new(limits(mode), now),
-            writes: Writes::new(),
+            writes: Holds::new(),
             clients: Default::default(),
             now,
             stuck_since: None,

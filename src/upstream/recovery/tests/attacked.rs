@@ -13,10 +13,10 @@ fn request(line: &str) -> Vec<u8> {
 }
 
 /// Two lost writes in eager mode that nobody can look for, and that wait to be sent again.
-fn two_replays() -> (Bench, std::sync::Arc<Writes>) {
-    let (mut bench, writes) = (Bench::with(Reconnect::Eager), Writes::new());
+fn two_replays() -> (Bench, std::sync::Arc<Holds>) {
+    let (mut bench, holds) = (Bench::with(Reconnect::Eager), Holds::new());
     for write in ["EXPIRE a 60", "DEL b c"].map(request) {
-        bench.ask_shaped(&write, Effect::Write, Shape::Any, mark(&writes, &write));
+        bench.ask_shaped(&write, Effect::Write, Shape::Any, hold(&holds, &write));
     }
     bench.write_all();
     bench.lose();
@@ -27,7 +27,7 @@ fn two_replays() -> (Bench, std::sync::Arc<Writes>) {
     bench.answer(&[READONLY]);
     assert!(bench.queue.has_left());
     bench.queue.left(None, bench.now, 0.5);
-    (bench, writes)
+    (bench, holds)
 }
 
 /// The later one may have run.
@@ -48,10 +48,10 @@ fn what_was_refused_does_not_follow_a_lost_write_of_its_own_client() {
 
 #[test]
 fn what_is_sent_again_keeps_its_order() {
-    let (mut bench, writes) = (Bench::with(Reconnect::Eager), Writes::new());
+    let (mut bench, holds) = (Bench::with(Reconnect::Eager), Holds::new());
     let (one, other) = (request("SET data v"), request("DEL lock1 lock2"));
-    bench.ask_shaped(&one, Effect::Write, Shape::Any, mark(&writes, &one));
-    bench.ask_shaped(&other, Effect::Write, Shape::Any, mark(&writes, &other));
+    bench.ask_shaped(&one, Effect::Write, Shape::Any, hold(&holds, &one));
+    bench.ask_shaped(&other, Effect::Write, Shape::Any, hold(&holds, &other));
     bench.write_all();
     bench.lose();
     bench.connect();
@@ -62,8 +62,8 @@ fn what_is_sent_again_keeps_its_order() {
 
 #[test]
 fn a_lost_write_whose_look_is_refused_does_not_wait_for_ever() {
-    let (mut bench, writes) = (Bench::with(Reconnect::Eager), Writes::new());
-    bench.ask_shaped(SET, Effect::Write, Shape::StatusOrText, mark(&writes, SET));
+    let (mut bench, holds) = (Bench::with(Reconnect::Eager), Holds::new());
+    bench.ask_shaped(SET, Effect::Write, Shape::StatusOrText, hold(&holds, SET));
     bench.write_all();
     bench.lose();
     bench.connect();
@@ -79,8 +79,8 @@ fn a_lost_write_whose_look_is_refused_does_not_wait_for_ever() {
 /// It was carried over, whatever others had written meanwhile.
 #[test]
 fn what_was_to_be_sent_again_is_judged_anew_on_each_connection() {
-    let (mut bench, writes) = two_replays();
-    drop(mark(&writes, &request("SET b acknowledged")));
+    let (mut bench, holds) = two_replays();
+    drop(hold(&holds, &request("SET b acknowledged")));
     bench.connect();
     assert_eq!(bench.queue.unwritten(), b"");
     assert_eq!(bench.heard(), unknown().repeat(2));
