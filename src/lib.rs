@@ -13,7 +13,7 @@
 //! | 2 | [`command`] | what a request is: effect, route, reply form |
 //! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
 //! | 1 | [`resp`] | bytes and frames |
-//! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`socket`], [`supervisor`], [`wakeup`], [`watch`] | plain values and names |
+//! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`glob`], [`socket`], [`supervisor`], [`wakeup`], [`watch`] | plain values and names |
 //!
 //! Floor 3 is kept for the session rules and the cache: pure, between what a command is and where it goes.
 //!
@@ -29,6 +29,7 @@ pub mod config;
 pub mod dispatch;
 pub mod downstream;
 pub mod embedded;
+pub mod glob;
 pub mod metrics;
 pub mod outbox;
 pub mod resp;
