@@ -14,7 +14,7 @@
 //! | 2 | [`command`] | what a request is: effect, route, reply form |
 //! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
 //! | 1 | [`resp`] | bytes and frames |
-//! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`socket`], [`supervisor`], [`wakeup`], [`watch`] | plain values and names |
+//! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`glob`], [`socket`], [`supervisor`], [`wakeup`], [`watch`] | plain values and names |
 //!
 //! On floor 3 there is room for the session rules: pure, between what a command is and where it goes.
 //!
@@ -31,6 +31,7 @@ pub mod config;
 pub mod dispatch;
 pub mod downstream;
 pub mod embedded;
+pub mod glob;
 pub mod metrics;
 pub mod outbox;
 pub mod resp;
