@@ -46,6 +46,7 @@ use super::phase::Phase;
 use super::ticket::{About, Audience, Endings, LostWrite, Recipient, Ticket};
 use super::{NOT_EXECUTED, UNKNOWN_OUTCOME};
 use crate::backoff::Backoff;
+use crate::cache::Ask;
 use crate::command::{Effect, Shape};
 use crate::outbox::Form;
 use crate::resp::encode;
@@ -160,6 +161,12 @@ impl Recovery {
         self.queue.push(Ticket { number: self.pushed, ..ticket }, request);
     }
 
+    /// Queues a request of ours, for the sake of what is held in memory.
+    pub(super) fn ask(&mut self, ask: Ask, request: &[u8], shape: Shape, now: Instant) {
+        let about = About { effect: Effect::Read, shape };
+        self.queue.push(Ticket::new(Audience::Ask(ask), request.len(), about, now), request);
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }
@@ -231,19 +238,24 @@ impl Recovery {
         self.link.heard = now;
     }
 
-    /// The oldest request is answered by `frame`.
+    /// The oldest request is answered by `frame`: what it was, if it was asked for the sake of what is held in memory.
     ///
     /// # Errors
     /// It cannot be: the connection must be thrown away.
-    pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool, now: Instant) -> Result<(), Desync> {
+    pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool, now: Instant) -> Result<Option<Ask>, Desync> {
         self.queue.check(frame)?;
         if frame[0] == b'-' && self.is_refusal(frame) {
             return self.refuse(frame, now);
         }
-        let Ticket { audience, hold, .. } = self.queue.pop()?;
+        let Ticket { audience, hold, lease, .. } = self.queue.pop()?;
         self.link.has_answered = true;
+        if let Some(lease) = lease {
+            lease.hear(frame);
+        }
+        let mut asked = None;
         match audience {
             None => {}
+            Some(Audience::Ask(ask)) => asked = Some(ask),
             Some(Audience::Client(Recipient { outbox, slot, form })) => {
                 self.pass_on_refusals(&outbox);
                 // Ended before its client can know, and ask others to write.
@@ -260,7 +272,7 @@ impl Recovery {
             }
         }
         self.settle_if_drained(now);
-        Ok(())
+        Ok(asked)
     }
 
     /// A piece of the reply to the oldest request.
@@ -281,6 +293,8 @@ impl Recovery {
             // Longer than what is looked for.
             Some(Audience::Look(look)) => self.hear(&look, b"", now),
             Some(Audience::Probe(_)) => return Err(Desync::Nonce),
+            // Nothing of what is asked is answered by a string so long.
+            Some(Audience::Ask(_)) => return Err(Desync::Shape),
             Some(Audience::Client(_)) | None => {}
         }
         self.settle_if_drained(now);
@@ -321,12 +335,13 @@ impl Recovery {
         nonce: impl FnOnce() -> String,
     ) -> Result<(), Loss> {
         self.endings.add(self.queue.expire_sent(self.limits.reply_timeout, now));
-        if self.hands_over_until().is_some_and(|until| until <= now) {
-            self.postpone(now);
-        }
         if self.may_give_up(stuck_since, now) {
             self.give_up(self.limits.queue_timeout, NOT_EXECUTED, now);
             self.settle_if_drained(now);
+        }
+        // What was refused may have been the last to wait for the successor.
+        if self.hands_over_until().is_some_and(|until| until <= now) {
+            self.postpone(now);
         }
         let patience = if self.queue.is_only_probed() { STALL } else { self.limits.reply_timeout + STALL };
         if self.queue.silent_since().is_some_and(|since| since + patience <= now) {
