@@ -54,15 +54,20 @@ use tokio::time::{Instant, interval, sleep};
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, Port};
+use crate::cache::{Miss, Refusal, Terms};
 use crate::command::{Commands, PinReason};
 use crate::config::{Config, ConfigError, Loaded, Verify};
 use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, Users, Workers};
+use crate::glob::Globs;
 use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
 use crate::supervisor::Inherited;
 use crate::upstream::{Access, LaneLimits, Server};
 
 /// How often the files are looked at the server is reached with.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Values a worker must be able to hold, for any to be worth it.
+const LEAST_VALUES: usize = 4;
 
 /// A configuration whose files have been read: what can only fail by the network's or the system's doing.
 #[derive(Debug)]
@@ -88,7 +93,18 @@ impl Prepared {
         let listen_tls = TlsListener::new(&listen.tls)
             .map_err(|error| loaded.error(&format!("listen.tls.{}", error.key), error.problem))?;
         let door = Door { users: Arc::new(users), tls: listen_tls, max_clients: listen.max_clients };
-        Ok(Self { config: loaded.config.clone(), access, door, inherited: None })
+        let prepared = Self { config: loaded.config.clone(), access, door, inherited: None };
+        match prepared.terms() {
+            Some(terms) if terms.max_size < LEAST_VALUES * terms.max_value_size => {
+                let problem = format!(
+                    "each of {} workers has {} bytes of it: too few for {LEAST_VALUES} values of cache.max_value_size",
+                    prepared.workers(),
+                    terms.max_size
+                );
+                Err(loaded.error("cache.max_size", problem))
+            }
+            Some(_) | None => Ok(prepared),
+        }
     }
 
     /// Clients come to this socket, whatever `listen.address` says.
@@ -115,6 +131,7 @@ impl Prepared {
             ("upstream.queue_timeout", old.upstream.queue_timeout != new.upstream.queue_timeout),
             ("upstream.reply_timeout", old.upstream.reply_timeout != new.upstream.reply_timeout),
             ("upstream.reconnect", old.upstream.reconnect != new.upstream.reconnect),
+            ("cache", old.cache != new.cache),
             ("metrics.address", old.metrics.address != new.metrics.address),
             ("log.format", old.log.format != new.log.format),
         ];
@@ -130,6 +147,7 @@ impl Prepared {
         new.config.listen.workers = old.listen.workers;
         new.config.limits.queue = old.limits.queue;
         new.config.limits.pinned = old.limits.pinned;
+        new.config.cache = old.cache.clone();
         new.config.metrics = old.metrics.clone();
         new.config.log.format = old.log.format;
         let now = &mut new.config.upstream;
@@ -179,7 +197,22 @@ impl Prepared {
             },
             db: upstream.db,
             logs_commands: log.commands,
+            cache: self.terms(),
         }
+    }
+
+    /// What each worker may hold in memory: of what all may, its part.
+    fn terms(&self) -> Option<Terms> {
+        let config::Cache { enabled, keys, max_size, max_value_size, staleness, max_residency, .. } =
+            &self.config.cache;
+        enabled.then(|| Terms {
+            keys: Globs::new(keys.iter().map(String::as_str)),
+            max_size: max_size.bytes() / self.workers(),
+            max_value_size: max_value_size.bytes(),
+            staleness: *staleness,
+            max_residency: *max_residency,
+            serve_stale_on_error: self.config.cache.serve_stale_on_error,
+        })
     }
 
     fn workers(&self) -> usize {
@@ -230,6 +263,7 @@ pub async fn run(
         prepared.access.clone(),
         config.upstream.db,
         &prepared.settings().upstream,
+        config.cache.enabled.then(|| config.cache.own_key.clone()),
         metrics.upstream.clone(),
     );
     let door = prepared.door.clone();
@@ -299,6 +333,8 @@ fn labels() -> Labels {
     Labels {
         commands: Commands::rows().iter().map(|row| row.name).collect(),
         pins: PinReason::ALL.iter().map(|reason| reason.label()).collect(),
+        misses: Miss::ALL.iter().map(|miss| miss.label()).collect(),
+        refusals: Refusal::ALL.iter().map(|refusal| refusal.label()).collect(),
         closes: CloseReason::ALL.iter().map(|reason| reason.label()).collect(),
     }
 }

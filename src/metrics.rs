@@ -15,6 +15,8 @@ pub struct Metrics {
     pub client: ClientMetrics,
     #[allow(missing_docs)]
     pub upstream: UpstreamMetrics,
+    #[allow(missing_docs)]
+    pub cache: CacheMetrics,
 }
 
 /// The clients' side.
@@ -73,6 +75,41 @@ pub struct UpstreamMetrics {
     pub subscription_gaps: Counter,
     /// Pushes nobody asked for.
     pub unexpected_pushes: Counter,
+    /// Connections whose server tells of changes.
+    pub tracked: Gauge,
+    /// Those whose server does not, by cause.
+    pub untracked: Labelled<&'static str>,
+}
+
+/// Values held in memory.
+#[derive(Debug, Clone)]
+pub struct CacheMetrics {
+    #[allow(missing_docs)]
+    pub bytes: Gauge,
+    #[allow(missing_docs)]
+    pub entries: Gauge,
+    /// Reads answered from memory.
+    pub hits: Counter,
+    /// Of these, those that have waited for a fence, or would have been one had it found the value unchanged.
+    pub waits: Counter,
+    /// Reads answered with what was known before the server was lost.
+    pub stale: Counter,
+    /// Reads that were not, by cause.
+    pub misses: Labelled<&'static str>,
+    #[allow(missing_docs)]
+    pub fills: Counter,
+    /// What was fetched and not kept, by cause.
+    pub refusals: Labelled<&'static str>,
+    /// By result.
+    pub fences: Labelled<&'static str>,
+    /// By what has told of the change.
+    pub invalidations: Labelled<&'static str>,
+    /// Keys the server was told of that they are in use.
+    pub touches: Counter,
+    #[allow(missing_docs)]
+    pub evictions: Counter,
+    /// The age of the oldest proof that made a hit, as often as it is looked at.
+    pub proof_age: Histogram,
 }
 
 /// A family of counters that differ in one label.
@@ -88,8 +125,13 @@ impl<L: Eq + Hash + Copy> Labelled<L> {
 
     /// One more of `label`. A label that is not in the list is a mistake of ours, not counted.
     pub fn add(&self, label: L) {
+        self.add_many(label, 1);
+    }
+
+    /// So many more.
+    pub fn add_many(&self, label: L, count: u64) {
         if let Some(counter) = self.counters.get(&label) {
-            counter.increment(1);
+            counter.increment(count);
         }
     }
 }
@@ -103,6 +145,10 @@ pub struct Labels {
     pub pins: Vec<&'static str>,
     /// Why clients go.
     pub closes: Vec<&'static str>,
+    /// Why reads are not answered from memory.
+    pub misses: Vec<&'static str>,
+    /// Why what was fetched is not kept.
+    pub refusals: Vec<&'static str>,
 }
 
 /// How an attempt to connect may end.
@@ -126,6 +172,9 @@ const CONNECT_RESULTS: [&str; 14] = [
 /// What becomes of a lost connection on the server.
 const SEVER_RESULTS: [&str; 3] = ["killed", "gone", "denied"];
 
+/// Why a server does not tell of changes.
+const UNTRACKED_CAUSES: [&str; 4] = ["version", "refused", "silent", "alone"];
+
 /// Why a multiplexed connection is lost.
 const LOSS_CAUSES: [&str; 5] = ["closed", "io", "desync", "stalled", "refused"];
 
@@ -135,7 +184,11 @@ impl Metrics {
         metrics::with_local_recorder(recorder, || {
             describe();
             gauge!("cloakroom_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-            Self { client: ClientMetrics::new(labels), upstream: UpstreamMetrics::new(labels) }
+            Self {
+                client: ClientMetrics::new(labels),
+                upstream: UpstreamMetrics::new(labels),
+                cache: CacheMetrics::new(labels),
+            }
         })
     }
 }
@@ -187,6 +240,39 @@ impl UpstreamMetrics {
             ),
             subscription_gaps: counter!("cloakroom_subscription_gaps_total"),
             unexpected_pushes: counter!("cloakroom_unexpected_pushes_total"),
+            tracked: gauge!("cloakroom_cache_tracked_connections"),
+            untracked: Labelled::new(
+                UNTRACKED_CAUSES,
+                |cause| counter!("cloakroom_cache_untracked_total", "cause" => cause),
+            ),
+        }
+    }
+}
+
+impl CacheMetrics {
+    fn new(labels: &Labels) -> Self {
+        let fences = |result| counter!("cloakroom_cache_fences_total", "result" => result);
+        let invalidations = |source| counter!("cloakroom_cache_invalidations_total", "source" => source);
+        Self {
+            bytes: gauge!("cloakroom_cache_bytes"),
+            entries: gauge!("cloakroom_cache_entries"),
+            hits: counter!("cloakroom_cache_hits_total"),
+            waits: counter!("cloakroom_cache_waits_total"),
+            stale: counter!("cloakroom_cache_stale_total"),
+            misses: Labelled::new(
+                labels.misses.iter().copied(),
+                |cause| counter!("cloakroom_cache_misses_total", "cause" => cause),
+            ),
+            fills: counter!("cloakroom_cache_fills_total"),
+            refusals: Labelled::new(
+                labels.refusals.iter().copied(),
+                |cause| counter!("cloakroom_cache_fills_refused_total", "cause" => cause),
+            ),
+            fences: Labelled::new(["ok", "refused"], fences),
+            invalidations: Labelled::new(["key", "everything", "clock"], invalidations),
+            touches: counter!("cloakroom_cache_touches_total"),
+            evictions: counter!("cloakroom_cache_evictions_total"),
+            proof_age: histogram!("cloakroom_cache_proof_age_seconds"),
         }
     }
 }
@@ -226,6 +312,24 @@ fn describe() {
         "Times a client was subscribed again because its connection was lost, and may have missed messages."
     );
     count!("cloakroom_unexpected_pushes_total", "Pushes of the server nobody asked for.");
+    count!(
+        "cloakroom_cache_untracked_total",
+        "Connections whose server does not tell of changes, so that nothing is held in memory, by cause."
+    );
+    level!("cloakroom_cache_tracked_connections", "Connections whose server tells of changes.");
+    level!("cloakroom_cache_bytes", "Bytes of the values held in memory.");
+    level!("cloakroom_cache_entries", "Values held in memory.");
+    count!("cloakroom_cache_hits_total", "Reads answered from memory.");
+    count!("cloakroom_cache_waits_total", "Reads that waited for a fence to be answered from memory.");
+    count!("cloakroom_cache_stale_total", "Reads answered from memory while the server was away.");
+    count!("cloakroom_cache_misses_total", "Reads that were not answered from memory, by cause.");
+    count!("cloakroom_cache_fills_total", "Values taken into memory.");
+    count!("cloakroom_cache_fills_refused_total", "Values fetched and not taken into memory, by cause.");
+    count!("cloakroom_cache_fences_total", "Round trips that prove what is held in memory, by result.");
+    count!("cloakroom_cache_invalidations_total", "Changes of what may be held in memory, by what has told of them.");
+    count!("cloakroom_cache_touches_total", "Keys the server was told of that they are in use.");
+    count!("cloakroom_cache_evictions_total", "Values that had to leave memory for others.");
+    spread!("cloakroom_cache_proof_age_seconds", "How old the proofs of hits were, at most; one sample each 50 ms.");
 }
 
 /// Bounds of the round trip's histogram, in seconds.

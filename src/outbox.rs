@@ -239,6 +239,17 @@ impl Outbox {
         (bytes / state.typical.max(1)).clamp(1, FIRST_WINDOW + state.small_in_a_row)
     }
 
+    /// The request that took the last slot.
+    pub fn newest(&self) -> Slot {
+        let state = self.state.borrow();
+        Slot((state.first + state.slots.len() as u64).wrapping_sub(1))
+    }
+
+    /// Whether the reply for a slot, and all before it, are on their way to the client.
+    pub fn has_answered(&self, slot: Slot) -> bool {
+        slot.0 < self.state.borrow().first
+    }
+
     /// Bytes the client has not taken.
     pub fn unread(&self) -> usize {
         self.state.borrow().unread
@@ -275,7 +286,8 @@ impl Outbox {
         self.task.wake();
     }
 
-    fn fill(&self, slot: Slot, write: impl FnOnce(&mut BytesMut)) {
+    /// The whole reply for a slot, as `write` says it.
+    pub fn fill(&self, slot: Slot, write: impl FnOnce(&mut BytesMut)) {
         let mut state = self.state.borrow_mut();
         // A slot before `first` belonged to a client that has closed: its reply is orphaned.
         let Some(index) = slot.0.checked_sub(state.first).map(|index| index as usize) else { return };

@@ -2,12 +2,16 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-use super::{Address, Config, ConfigError, Place, Upstream, Verify, parse_address};
+use super::{Address, Cache, Config, ConfigError, Place, Upstream, Verify, parse_address};
+
+/// Longer than this, nobody would call a value fresh.
+const LONGEST_STALENESS: Duration = Duration::from_secs(10);
 
 /// The variable that may hold the server's password.
 const PASSWORD_VARIABLE: &str = "CLOAKROOM_UPSTREAM_PASSWORD";
@@ -186,6 +190,19 @@ fn check(loaded: &Loaded) -> Result<(), ConfigError> {
             return Err(loaded.error(key, "must be at least 1"));
         }
     }
+    let Cache { keys, max_size, max_value_size, staleness, own_key, .. } = &loaded.config.cache;
+    if keys.is_empty() {
+        return Err(loaded.error("cache.keys", "takes no key: use enabled = false"));
+    }
+    if own_key.is_empty() {
+        return Err(loaded.error("cache.own_key", "must not be empty"));
+    }
+    if max_value_size.bytes() > max_size.bytes() {
+        return Err(loaded.error("cache.max_value_size", "must not be larger than cache.max_size"));
+    }
+    if *staleness > LONGEST_STALENESS {
+        return Err(loaded.error("cache.staleness", "must not be longer than 10s"));
+    }
     if let Some(problem) = listen.openness(&listen.address) {
         return Err(loaded.error("listen.address", problem));
     }
@@ -211,7 +228,7 @@ impl Source {
         let key = self.key_at(&span);
         let problem = match key.as_str() {
             // Taken for granted, it would be a promise nobody keeps.
-            "cache" | "session" => "not in this version of cloakroom: remove the section".to_owned(),
+            "session" => "not in this version of cloakroom: remove the section".to_owned(),
             _ => error.message().replace('\n', ", "),
         };
         ConfigError { place: Place::File { path, line: Some(self.line_at(span.start)) }, key, problem }

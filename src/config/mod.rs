@@ -28,6 +28,8 @@ pub struct Config {
     #[allow(missing_docs)]
     pub upstream: Upstream,
     #[allow(missing_docs)]
+    pub cache: Cache,
+    #[allow(missing_docs)]
     pub metrics: Metrics,
     #[allow(missing_docs)]
     pub log: Log,
@@ -252,6 +254,48 @@ pub enum Verify {
     Chain,
     /// Nothing: anyone in between can read and change every session.
     None,
+}
+
+/// `[cache]`: hot sessions, answered from memory (G4).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Whether values are held in memory. A server that cannot tell of changes is asked for each all the same.
+    pub enabled: bool,
+    /// Keys whose values may be held: Redis' own patterns.
+    pub keys: Vec<String>,
+    /// Memory for the values, of all workers together.
+    pub max_size: ByteSize,
+    /// A longer value is not held.
+    pub max_value_size: ByteSize,
+    /// How old a value from memory may be for writes made elsewhere, whatever happens to the network or the server; one
+    /// written through this proxy is never old. `"0"`: each read is confirmed by the server, in a round trip many share.
+    #[serde(deserialize_with = "value::duration_or_zero")]
+    pub staleness: Duration,
+    /// The longest a value is held without being fetched again.
+    #[serde(deserialize_with = "value::duration")]
+    pub max_residency: Duration,
+    /// A key nobody else uses: it is deleted to prove that values are fresh. What begins with it and `:probe:` is ours too.
+    pub own_key: String,
+    /// While the server is away, reads are answered with values that were right so long ago: a session that was ended
+    /// meanwhile still lives then. `off` for never.
+    #[serde(deserialize_with = "value::duration_or_off")]
+    pub serve_stale_on_error: Option<Duration>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            keys: vec!["*".to_owned()],
+            max_size: ByteSize::mib(64),
+            max_value_size: ByteSize::kib(64),
+            staleness: Duration::from_millis(100),
+            max_residency: Duration::from_secs(60),
+            own_key: "cloakroom:cache".to_owned(),
+            serve_stale_on_error: None,
+        }
+    }
 }
 
 /// `[metrics]`: the operator's HTTP port.

@@ -93,6 +93,11 @@ impl ByteSize {
         Self(n << 20)
     }
 
+    /// So many KiB.
+    pub const fn kib(n: usize) -> Self {
+        Self(n << 10)
+    }
+
     /// In bytes.
     pub const fn bytes(self) -> usize {
         self.0
@@ -119,6 +124,16 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration,
 fn length(text: &str) -> Result<Duration, String> {
     let length = humantime::parse_duration(text).ok().filter(|length| !length.is_zero());
     length.ok_or_else(|| format!("\"{text}\" is no length of time, expected one such as \"100ms\" or \"1m 30s\""))
+}
+
+/// A length of time, or `"0"`.
+pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+    let text =
+        String::deserialize(source).map_err(|_| D::Error::custom("expected a length of time or \"0\", in quotes"))?;
+    match text.as_str() {
+        "0" => Ok(Duration::ZERO),
+        text => length(text).map_err(|problem| D::Error::custom(format!("{problem}, or \"0\""))),
+    }
 }
 
 /// A length of time, or `"off"`.

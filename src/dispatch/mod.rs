@@ -19,11 +19,11 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use crate::cache::Hold;
-use crate::command::{Command, ReplyForm};
-use crate::outbox::{Form, Outbox};
+use crate::cache::{Cache, Counts, FenceNumber, Hold};
+use crate::command::{Command, Effect, ReplyForm};
+use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Server};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server, Standing};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -40,12 +40,22 @@ pub struct Dispatch {
     databases: RefCell<HashSet<u32>>,
     /// Called when a lane is lost.
     on_loss: Rc<dyn Fn()>,
+    /// Values held in memory, where they are.
+    cache: Option<Rc<RefCell<Cache>>>,
 }
 
 /// The connection a client's requests in flight are on: it has them on one at a time, so that they stay in
-/// order.
+/// order. And what its next read must not be older than, or before.
 #[derive(Default)]
-pub struct Track(Option<(Kind, Rc<Lane>)>);
+pub struct Track {
+    lane: Option<(Kind, Rc<Lane>)>,
+    /// The last fence when the client was answered on another connection, at the earliest.
+    floor: FenceNumber,
+    /// Its last write.
+    write: Option<Slot>,
+    /// Its last read that waits for a fence.
+    waiting: Option<Slot>,
+}
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +70,14 @@ pub enum Forwarded {
 
 impl Dispatch {
     /// Starts connecting: clients of `db` find the first lane open.
-    pub fn new(server: Arc<Server>, pool: Rc<Pool>, limits: LaneLimits, db: u32, on_loss: Rc<dyn Fn()>) -> Self {
+    pub fn new(
+        server: Arc<Server>,
+        pool: Rc<Pool>,
+        limits: LaneLimits,
+        cache: Option<Cache>,
+        db: u32,
+        on_loss: Rc<dyn Fn()>,
+    ) -> Self {
         let first = Kind { protocol: Protocol::Resp3, db };
         let dispatch = Self {
             first,
@@ -70,6 +87,7 @@ impl Dispatch {
             lanes: RefCell::default(),
             databases: RefCell::new(HashSet::from([db])),
             on_loss,
+            cache: cache.map(|cache| Rc::new(RefCell::new(cache))),
         };
         dispatch.lane(first);
         dispatch
@@ -106,16 +124,60 @@ impl Dispatch {
             (Protocol::Resp3, _) => (Protocol::Resp3, Form::AsIs),
         };
         let kind = Kind { protocol: carrier, db };
-        let lane = match &mut track.0 {
-            Some((present, lane)) if *present == kind => lane,
+        match &track.lane {
+            Some((present, _)) if *present == kind => {}
             Some(_) if outbox.in_flight() > 0 => return Forwarded::Wait,
-            other => &mut other.insert((kind, self.lane(kind))).1,
-        };
-        match lane.send(command, outbox, form, now) {
-            Admission::Accepted => Forwarded::Sent,
+            other => {
+                if other.is_some() {
+                    self.answered_elsewhere(track);
+                }
+                track.lane = Some((kind, self.lane(kind)));
+            }
+        }
+        let Track { lane: Some((_, lane)), floor, write, waiting } = track else { unreachable!("just set") };
+        let is_open = |slot: &Option<Slot>| slot.is_some_and(|slot| !outbox.has_answered(slot));
+        let mut miss = None;
+        if command.effect() == Effect::Read {
+            let standing =
+                Standing { floor: *floor, is_behind_write: is_open(write), is_behind_waiting: is_open(waiting) };
+            match lane.recall(command, outbox, form, standing, now) {
+                Recalled::Answered => return Forwarded::Sent,
+                Recalled::Waits => {
+                    *waiting = Some(outbox.newest());
+                    return Forwarded::Sent;
+                }
+                Recalled::Forward(why) => miss = why,
+            }
+        }
+        // What waits for a fence may still have to be sent.
+        if is_open(waiting) {
+            return Forwarded::Wait;
+        }
+        match lane.send(command, outbox, form, miss, now) {
+            Admission::Accepted => {
+                if command.effect() == Effect::Write {
+                    *write = Some(outbox.newest());
+                }
+                Forwarded::Sent
+            }
             Admission::Full => Forwarded::Wait,
             Admission::Refused => Forwarded::Refused,
         }
+    }
+
+    /// A client has been answered on another connection than the one its reads are from: what it reads next must not be
+    /// older than that.
+    pub fn answered_elsewhere(&self, track: &mut Track) {
+        if let Some(cache) = &self.cache {
+            track.floor = cache.borrow().fences();
+        }
+    }
+
+    /// What has happened to the values held in memory since this was last asked, and their bytes and number.
+    pub fn take_counts(&self) -> Option<(Counts, u64, usize)> {
+        let mut cache = self.cache.as_ref()?.borrow_mut();
+        let (bytes, entries) = cache.size();
+        Some((cache.take_counts(), bytes, entries))
     }
 
     /// Takes a connection for one client.
@@ -166,7 +228,7 @@ impl Dispatch {
         let mut lanes = self.lanes.borrow_mut();
         let is_first = kind == self.first;
         let lane = lanes.entry(kind).or_insert_with(|| {
-            let lane = Lane::new(kind, self.limits, self.server.clone());
+            let lane = Lane::new(kind, self.limits, self.server.clone(), self.cache.clone());
             let on_loss = self.on_loss.clone();
             spawn_local(lane.clone().run(is_first, move || on_loss()));
             lane

@@ -63,6 +63,8 @@ pub(super) struct Client {
     /// What others have been shown of it.
     view: View,
     track: Track,
+    /// It has held a connection since it last asked on a shared one.
+    was_pinned: bool,
     /// The number of its last command, and how often it was repeated in this turn.
     last_command: (usize, u64),
     log: VecDeque<Logged>,
@@ -101,6 +103,7 @@ impl Client {
             wrong_password: None,
             view: View::default(),
             track: Track::default(),
+            was_pinned: false,
             last_command: (0, 0),
             log: VecDeque::new(),
         };
@@ -196,6 +199,9 @@ impl Client {
 
     fn forward(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
         let dispatch = &self.worker.dispatch;
+        if std::mem::take(&mut self.was_pinned) {
+            dispatch.answered_elsewhere(&mut self.track);
+        }
         match dispatch.forward(command, self.protocol, self.db, &mut self.track, &self.outbox, now) {
             Forwarded::Sent => Outcome::Done,
             Forwarded::Wait => Outcome::Wait,

@@ -23,6 +23,7 @@ use super::connection::Connection;
 use super::register::{About, Entry};
 use super::workers::{Message, Settings, Shared};
 use crate::budget::{Share, to_shed};
+use crate::cache::{Cache, Miss, Refusal};
 use crate::command::{Command, Commands};
 use crate::config::Reconnect;
 use crate::dispatch::Dispatch;
@@ -83,6 +84,8 @@ pub struct Worker {
     pub(super) over_budget: Notify,
     /// When a wrong password was last logged.
     warned: Cell<Option<Instant>>,
+    /// Bytes and number of the values held in memory, as last told.
+    cached: Cell<(u64, usize)>,
 }
 
 /// A worker's whole life.
@@ -96,7 +99,9 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
         }
         Reconnect::Conservative | Reconnect::Eager => Rc::new(|| {}),
     };
-    let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, settings.db, on_loss);
+    let cache = shared.server.holds().zip(settings.cache.clone());
+    let cache = cache.map(|(holds, terms)| Cache::new(terms, holds, Instant::now()));
+    let dispatch = Dispatch::new(Arc::clone(&shared.server), pool, settings.upstream, cache, settings.db, on_loss);
     let settings = RefCell::new(Rc::new(settings));
     let worker = Rc::new(Worker {
         index,
@@ -109,6 +114,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
         draining: Notify::new(),
         over_budget: Notify::new(),
         warned: Cell::new(None),
+        cached: Cell::default(),
     });
     let mut clients = Vec::new();
     let mut look = interval(LOOK);
@@ -122,6 +128,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
             now = look.tick() => {
                 worker.look_after_clients(now);
                 worker.look_after_memory();
+                worker.report_cache();
                 worker.dispatch.close_unused(now);
                 clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
                 if worker.is_draining.get() && clients.is_empty() {
@@ -140,7 +147,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
                     handle.give(Order::Kill(CloseReason::Killed));
                 }
             }
-            Message::Reload(settings) => *worker.settings.borrow_mut() = Rc::new(settings),
+            Message::Reload(settings) => *worker.settings.borrow_mut() = Rc::new(*settings),
             Message::Drain => {
                 worker.is_draining.set(true);
                 worker.draining.notify_waiters();
@@ -203,6 +210,36 @@ impl Worker {
         let part = (budget.excess() as f64 * ours as f64 / budget.held().max(1) as f64).ceil() as usize;
         for client in to_shed(&mut holders, part.saturating_sub(given_back)) {
             handles[&client].give(Order::Kill(CloseReason::Memory));
+        }
+    }
+
+    /// Tells what has become of the values held in memory.
+    fn report_cache(&self) {
+        if let Some((counts, bytes, entries)) = self.dispatch.take_counts() {
+            let (last_bytes, last_entries) = self.cached.replace((bytes, entries));
+            let metrics = &self.shared.metrics.cache;
+            metrics.bytes.increment(bytes as f64 - last_bytes as f64);
+            metrics.entries.increment(entries as f64 - last_entries as f64);
+            metrics.hits.increment(counts.hits);
+            metrics.waits.increment(counts.waits);
+            metrics.stale.increment(counts.stale);
+            for (miss, count) in Miss::ALL.iter().zip(counts.misses) {
+                metrics.misses.add_many(miss.label(), count);
+            }
+            metrics.fills.increment(counts.fills);
+            for (refusal, count) in Refusal::ALL.iter().zip(counts.refusals) {
+                metrics.refusals.add_many(refusal.label(), count);
+            }
+            metrics.fences.add_many("ok", counts.fences);
+            metrics.fences.add_many("refused", counts.fences_refused);
+            metrics.invalidations.add_many("key", counts.told);
+            metrics.invalidations.add_many("everything", counts.flushed);
+            metrics.invalidations.add_many("clock", counts.jumps);
+            metrics.touches.increment(counts.touches);
+            metrics.evictions.increment(counts.evictions);
+            if let Some(age) = counts.oldest_proof {
+                metrics.proof_age.record(age.as_secs_f64());
+            }
         }
     }
 

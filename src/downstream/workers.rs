@@ -17,6 +17,7 @@ use super::listener::TlsListener;
 use super::register::{Entry, Register};
 use super::worker::run;
 use crate::budget::Budget;
+use crate::cache::Terms;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::upstream::{LaneLimits, Server};
@@ -30,6 +31,8 @@ pub struct Settings {
     /// The database clients start in.
     pub db: u32,
     pub logs_commands: bool,
+    /// What one worker holds in memory, if anything.
+    pub cache: Option<Terms>,
 }
 
 /// Who may come in, and how: what a reload can replace.
@@ -71,7 +74,7 @@ pub(super) enum Message {
     /// Close the client of this number.
     Kill(u64),
     /// From now on these.
-    Reload(Settings),
+    Reload(Box<Settings>),
     /// Finish what is in flight, then end.
     Drain,
 }
@@ -157,7 +160,7 @@ impl Workers {
         *self.shared.door() = door;
         self.shared.budget.set_most(settings.limits.memory.bytes());
         for end in &self.shared.ends {
-            let _ = end.orders.send(Message::Reload(settings.clone()));
+            let _ = end.orders.send(Message::Reload(Box::new(settings.clone())));
         }
     }
 

@@ -220,7 +220,7 @@ impl Trace {
     }
 }
 
-async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), ConnectError> {
+pub(super) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), ConnectError> {
     stream.write_all(bytes).await.map_err(ConnectError::of_io)?;
     stream.flush().await.map_err(ConnectError::of_io)
 }
@@ -287,7 +287,7 @@ fn understand(step: &str, frame: &[u8]) -> Result<decode::Frame, ConnectError> {
 }
 
 /// The bytes of the next reply.
-async fn raw_reply(
+pub(super) async fn raw_reply(
     stream: &mut (impl AsyncRead + Unpin),
     buf: &mut BytesMut,
     step: &str,

@@ -150,9 +150,9 @@ impl InFlight {
         self.progress.map_or(ticket.since, |progress| progress.max(ticket.since))
     }
 
-    /// Whether nothing is in flight but the question whether the server still answers.
+    /// Whether nothing is in flight but what no client waits for.
     pub(super) fn is_only_probed(&self) -> bool {
-        self.tickets.len() == 1 && self.tickets.front().is_some_and(Ticket::is_probe)
+        !self.is_empty() && self.tickets.iter().all(Ticket::is_ours)
     }
 
     /// Whether `frame` can be the reply to the oldest request.
@@ -181,6 +181,9 @@ impl InFlight {
         // Only strings come in pieces.
         if !front.about.shape.fits(b'$') {
             return Err(Desync::Shape);
+        }
+        if let Some(lease) = &front.lease {
+            lease.hear_piece(&bytes, is_last);
         }
         if let Some(Audience::Client(Recipient { outbox, slot, .. })) = &front.audience {
             outbox.deliver_part(*slot, bytes, is_last);
@@ -258,7 +261,7 @@ impl InFlight {
             let request = bytes.split_to(ticket.len);
             let is_begun = start < self.written;
             start += ticket.len;
-            if is_begun || ticket.is_probe() || ticket.unsent_since + queue_timeout > now {
+            if is_begun || ticket.is_ours() || ticket.unsent_since + queue_timeout > now {
                 self.push(ticket, &request);
             } else {
                 // Its bytes may stand before the bound only while nothing is sent at all.
@@ -276,7 +279,7 @@ impl InFlight {
         let unsent = self.tickets.iter().filter(|ticket| {
             let is_begun = start < self.written;
             start += ticket.len;
-            !is_begun && !ticket.is_probe()
+            !is_begun && !ticket.is_ours()
         });
         unsent.map(|ticket| ticket.unsent_since + queue_timeout).min()
     }
@@ -294,7 +297,7 @@ impl InFlight {
             self.given_up += 1;
             let is_oldest = self.given_up == 1;
             // Whether the server answers is still of interest.
-            let audience = if ticket.is_probe() { None } else { ticket.audience.take() };
+            let audience = if ticket.is_ours() { None } else { ticket.audience.take() };
             match &audience {
                 Some(Audience::Client(recipient)) if is_oldest && self.is_answering => recipient.outbox.break_off(),
                 Some(audience) if ticket.about.effect == Effect::Read => endings.add(audience.fail(NOT_EXECUTED)),

@@ -18,6 +18,9 @@
 //! own turn costs the server 2.7 times as much.
 
 mod drive;
+mod memory;
+
+pub use memory::{Recalled, Standing};
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -35,9 +38,13 @@ use super::server::{Established, Server};
 use super::ticket::{About, Audience, Endings, Recipient, Ticket};
 use super::timer::Timer;
 use super::{Kind, NOT_EXECUTED};
-use crate::command::Command;
+use memory::Memory;
+
+use crate::cache::{Ask, Cache, Miss};
+use crate::command::{Command, Shape};
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox};
+use crate::resp::{Protocol, encode};
 use crate::wakeup::Wakeup;
 
 /// How long requests may wait, and how many bytes of them.
@@ -50,6 +57,9 @@ pub struct LaneLimits {
     /// What a lost connection means to the clients on it.
     pub reconnect: Reconnect,
 }
+
+/// What is read next is told of when it changes.
+const OPTIN: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n";
 
 /// What became of a request handed to [`Lane::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +95,18 @@ pub struct Lane {
     task: Wakeup,
     /// Clients that found the queue full.
     waiting: RefCell<Vec<Rc<Outbox>>>,
+    /// What its worker holds in memory, where its server tells of changes.
+    memory: Option<Memory>,
+    /// No connection could be made since the last one.
+    has_failed: Cell<bool>,
 }
 
 impl Lane {
     /// A lane whose task does not run yet.
-    pub fn new(kind: Kind, limits: LaneLimits, server: Arc<Server>) -> Rc<Self> {
+    pub fn new(kind: Kind, limits: LaneLimits, server: Arc<Server>, cache: Option<Rc<RefCell<Cache>>>) -> Rc<Self> {
         let now = Instant::now();
+        let cache = cache.filter(|_| kind.protocol == Protocol::Resp3);
+        let memory = cache.zip(server.own_key()).map(|(cache, own_key)| Memory::new(cache, kind.db, own_key));
         Rc::new(Self {
             kind,
             limits,
@@ -100,11 +116,21 @@ impl Lane {
             is_closing: Cell::new(false),
             task: Wakeup::default(),
             waiting: RefCell::default(),
+            memory,
+            has_failed: Cell::new(false),
         })
     }
 
-    /// Queues a request; it takes the next slot of `outbox`, and its reply comes there.
-    pub fn send(&self, command: &Command<'_>, outbox: &Rc<Outbox>, form: Form, now: Instant) -> Admission {
+    /// Queues a request; it takes the next slot of `outbox`, and its reply comes there. `miss`: why it was not answered
+    /// from memory, if it might have been.
+    pub fn send(
+        &self,
+        command: &Command<'_>,
+        outbox: &Rc<Outbox>,
+        form: Form,
+        miss: Option<Miss>,
+        now: Instant,
+    ) -> Admission {
         let request = command.request.frame();
         let mut recovery = self.recovery.borrow_mut();
         let size = recovery.size();
@@ -123,7 +149,16 @@ impl Lane {
         let about = About { effect: command.effect(), shape: command.shape() };
         let recipient = Recipient { outbox: outbox.clone(), slot: outbox.reserve(), form };
         let ticket = Ticket::new(Audience::Client(recipient), request.len(), about, now);
-        recovery.push(Ticket { hold: self.server.hold(command), ..ticket }, request);
+        let lease = miss.and_then(|miss| self.lease(command, miss, now));
+        if let Some(lease) = &lease {
+            recovery.ask(Ask::Optin(lease.clone()), OPTIN, Shape::Status, now);
+        }
+        recovery.push(Ticket { hold: self.server.hold(command), lease: lease.clone(), ..ticket }, request);
+        if let Some(lease) = lease {
+            let mut life = Vec::new();
+            encode::request(&mut life, &[b"PTTL", lease.key()]);
+            recovery.ask(Ask::Life(lease), &life, Shape::Integer, now);
+        }
         drop(recovery);
         self.last_used.set(now);
         self.task.wake();
@@ -168,9 +203,13 @@ impl Lane {
                 End::Lost(loss) => {
                     self.server.condemn(trace);
                     self.recovery.borrow_mut().lost(Instant::now(), fastrand::f64());
+                    self.end_memory();
                     self.disconnected(&loss, is_first);
                 }
-                End::Unused => return self.set_ready(false, is_first),
+                End::Unused => {
+                    self.end_memory();
+                    return self.set_ready(false, is_first);
+                }
             }
             on_loss();
             established = self.connect(is_first).await;
@@ -180,6 +219,10 @@ impl Lane {
     fn left(&self, successor: Option<&Established>) {
         let arrival = successor.map(|successor| self.server.arrival(successor));
         self.recovery.borrow_mut().left(arrival, Instant::now(), fastrand::f64());
+        match successor {
+            Some(successor) => self.begin_memory(successor.tracking),
+            None => self.end_memory(),
+        }
         self.count();
     }
 
@@ -205,10 +248,11 @@ impl Lane {
                 let attempt_at = self.recovery.borrow().attempt_at();
                 sleep_until(attempt_at).await;
                 self.server.attempts.wait_until_mended().await;
-                let error = match self.server.connect(self.kind).await {
+                let error = match self.server.connect_tracked(self.kind).await {
                     Ok(established) => return established,
                     Err(error) => error,
                 };
+                self.has_failed.set(true);
                 if let Some(said) = error.own_word() {
                     self.recovery.borrow_mut().turned_away(said, Instant::now(), fastrand::f64());
                     self.count();
@@ -222,6 +266,8 @@ impl Lane {
         };
         let arrival = self.server.arrival(&established);
         self.recovery.borrow_mut().connected(arrival, Instant::now(), fastrand::f64());
+        self.has_failed.set(false);
+        self.begin_memory(established.tracking);
         self.count();
         self.set_ready(true, is_first);
         established

@@ -1,26 +1,30 @@
 //! What all workers share about the server.
 
+mod connect;
+
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::warn;
 
-use super::Kind;
 use super::access::Access;
 use super::attempts::Attempts;
-use super::error::ConnectError;
-use super::handshake::{self, Identity, Introduced, Introduction, Severed, Trace};
+use super::handshake::{Identity, Trace};
 use super::lane::LaneLimits;
 use super::recovery::Arrival;
+use super::tracking::Tracking;
 use crate::cache::{Hold, Holds};
 use crate::command::{Catalogue, Command};
 use crate::config::Reconnect;
 use crate::metrics::UpstreamMetrics;
 use crate::socket::Stream;
+
+/// A server that tells of no changes for a reason that may pass is asked again after so long.
+const TRACK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Lost connections that are remembered, to be severed.
 const MOST_CONDEMNED: usize = 4096;
@@ -50,8 +54,10 @@ pub struct Server {
     ready_workers: AtomicUsize,
     /// Whether the server lets us sever lost connections, as far as that was tried.
     may_sever: AtomicBool,
-    /// `reconnect = "eager"`: what has been written.
+    /// What has been written here: for values held in memory, and for `reconnect = "eager"`.
     holds: Option<Arc<Holds>>,
+    /// `cache.own_key`; `None` if nothing is held in memory.
+    own_key: Option<String>,
     pub(super) metrics: UpstreamMetrics,
 }
 
@@ -65,6 +71,8 @@ struct State {
     trouble: Option<String>,
     /// The run of the server whose commands are known.
     learned_run: Option<String>,
+    /// Why the server does not tell of changes, so that it is logged once.
+    untracked: Option<String>,
 }
 
 /// A connection that is ready.
@@ -75,11 +83,20 @@ pub(super) struct Established {
     pub(super) generation: u64,
     /// For whoever replaces it, should it be lost.
     pub(super) trace: Trace,
+    pub(super) tracking: Tracking,
 }
 
 impl Server {
     /// A server nobody has connected to yet.
-    pub fn new(access: Access, db: u32, limits: &LaneLimits, metrics: UpstreamMetrics) -> Arc<Self> {
+    ///
+    /// `own_key` is `cache.own_key`, where values are to be held in memory.
+    pub fn new(
+        access: Access,
+        db: u32,
+        limits: &LaneLimits,
+        own_key: Option<String>,
+        metrics: UpstreamMetrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             access: Mutex::new(Arc::new(access)),
             generation: AtomicU64::new(0),
@@ -94,7 +111,8 @@ impl Server {
             is_stopping: AtomicBool::new(false),
             ready_workers: AtomicUsize::new(0),
             may_sever: AtomicBool::new(true),
-            holds: (limits.reconnect == Reconnect::Eager).then(Holds::new),
+            holds: (limits.reconnect == Reconnect::Eager || own_key.is_some()).then(Holds::new),
+            own_key,
             metrics,
         })
     }
@@ -109,6 +127,16 @@ impl Server {
 
     fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.lock().expect("no thread panics while it holds this lock"))
+    }
+
+    /// What has been written here, where anybody wants to know.
+    pub fn holds(&self) -> Option<Arc<Holds>> {
+        self.holds.clone()
+    }
+
+    /// The key nobody else uses, where values are held in memory.
+    pub(super) fn own_key(&self) -> Option<&str> {
+        self.own_key.as_deref()
     }
 
     /// Which credentials connections are made with now.
@@ -132,7 +160,11 @@ impl Server {
     pub(super) fn arrival(&self, established: &Established) -> Arrival {
         Arrival {
             generation: established.generation,
-            lifetime: self.access().lifetime,
+            lifetime: match established.tracking {
+                // It may track in a while: it is to be asked again.
+                Tracking::Off { may_pass: true } => Some(TRACK_AGAIN),
+                Tracking::On { .. } | Tracking::Off { may_pass: false } => self.access().lifetime,
+            },
             has_severed: self.may_sever.load(Ordering::Relaxed),
         }
     }
@@ -237,129 +269,6 @@ impl Server {
 
     fn condemned(&self) -> MutexGuard<'_, Vec<Trace>> {
         self.condemned.lock().expect("no thread panics while it holds this lock")
-    }
-
-    /// Opens a connection and makes it ready; what is left of lost ones is severed before. Waits for its turn: after
-    /// an attempt that failed the next is made by one for all, after a while that grows.
-    ///
-    /// # Errors
-    /// Why there is none; it is logged here, once until it changes.
-    ///
-    /// # Cancel safety
-    /// Dropping this closes whatever was opened.
-    pub(super) async fn connect(&self, kind: Kind) -> Result<Established, ConnectError> {
-        let _turn = self.attempts.begin().await.ok_or(ConnectError::HeldOff)?;
-        // Before the credentials: newer ones than these are never taken for these.
-        let generation = self.generation();
-        let access = self.access();
-        let result = self.establish(&access, generation, kind).await;
-        self.note(&result.as_ref().map(|(_, identity)| identity));
-        if result.is_ok() {
-            self.proven.fetch_max(generation, Ordering::Relaxed);
-        }
-        result.map(|(established, _)| established)
-    }
-
-    /// Makes a connection ready, on a socket that is new or has been `RESET`.
-    pub(super) async fn introduce(
-        &self,
-        kind: Kind,
-        condemned: &[Trace],
-        stream: &mut Stream,
-    ) -> Result<Introduced, ConnectError> {
-        let access = self.access();
-        let key = "upstream.password_file";
-        let password = access.password.read().map_err(|problem| ConnectError::File { key, problem })?;
-        let introduction = Introduction {
-            username: &access.username,
-            password: password.as_ref(),
-            name: &access.name,
-            kind,
-            nonce: nonce(),
-            condemned,
-        };
-        introduction.perform(stream).await.map_err(|error| match error {
-            ConnectError::Database(text) if kind.db == self.db => {
-                ConnectError::NotRedis(format!("upstream.db: the server has no such database ({text})"))
-            }
-            error => error,
-        })
-    }
-
-    async fn establish(
-        &self,
-        access: &Access,
-        generation: u64,
-        kind: Kind,
-    ) -> Result<(Established, Identity), ConnectError> {
-        let deadline = Instant::now() + access.dial.timeout;
-        let socket = timeout_at(deadline, access.dial.open()).await.unwrap_or(Err(ConnectError::Timeout))?;
-        let secured = timeout_at(deadline, access.dial.secure(socket)).await;
-        let mut stream = secured.unwrap_or(Err(ConnectError::TlsTimeout))?;
-        let condemned = self.condemned().clone();
-        let introduced = timeout_at(deadline, self.introduce(kind, &condemned, &mut stream)).await;
-        let introduced = introduced.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| match &stream {
-            // With TLS 1.3 a server refuses our certificate only now.
-            Stream::Tls(_) if matches!(error, ConnectError::Closed) => error.with_tls(),
-            Stream::Plain(_) | Stream::Tls(_) => error,
-        })?;
-        let Introduced { identity, trace, severed } = introduced;
-        self.condemned().retain(|lost| !condemned.contains(lost));
-        if severed.contains(&Severed::Denied) {
-            self.may_sever.store(false, Ordering::Relaxed);
-        } else if severed.contains(&Severed::Killed) {
-            self.may_sever.store(true, Ordering::Relaxed);
-        }
-        for severed in severed {
-            self.metrics.severs.add(severed.label());
-        }
-        // Where `INFO` is forbidden, so is `COMMAND`, most likely.
-        if !trace.run_id.is_empty() && self.state().learned_run.as_ref() != Some(&trace.run_id) {
-            // Asked once a run, whatever comes of it: a server whose list is no use is still of use.
-            self.state().learned_run = Some(trace.run_id.clone());
-            *self.catalogue() = Arc::default();
-            let catalogue = timeout_at(deadline, handshake::catalogue(&mut stream, &nonce())).await;
-            *self.catalogue() = Arc::new(catalogue.unwrap_or(Err(ConnectError::Timeout))?);
-        }
-        Ok((Established { stream, generation, trace }, identity))
-    }
-
-    /// Remembers how an attempt ended, and logs what is new.
-    fn note(&self, result: &Result<&Identity, &ConnectError>) {
-        let now = Instant::now();
-        let mut state = self.state();
-        match result {
-            Ok(identity) => {
-                self.metrics.connects.add("ok");
-                // A connection in RESP2 has learned less.
-                let known = state.identity.clone().filter(|_| identity.modules.is_empty());
-                let identity = &known.unwrap_or_else(|| (*identity).clone());
-                if state.trouble.take().is_some() || state.identity.as_ref() != Some(identity) {
-                    let Identity { server, version, mode, modules: _ } = identity;
-                    info!(address = %self.access().dial.address, server, version, mode, "upstream ready");
-                }
-                state.identity = Some(identity.clone());
-                (state.away_since, state.trouble) = (None, None);
-                self.attempts.succeeded();
-                self.connected.notify_waiters();
-            }
-            // The server is well.
-            Err(error) if error.own_word().is_some() => self.metrics.connects.add(error.label()),
-            Err(error) => {
-                self.metrics.connects.add(error.label());
-                self.attempts.failed(error.is_configuration(), now, fastrand::f64());
-                // Whoever has a connection keeps it.
-                if self.ready_workers.load(Ordering::Relaxed) == 0 {
-                    state.away_since.get_or_insert(now);
-                }
-                let trouble = error.to_string();
-                if state.trouble.as_ref() != Some(&trouble) {
-                    let retry = if error.is_configuration() { "every 30 s" } else { "with backoff" };
-                    warn!(address = %self.access().dial.address, cause = trouble, retry, "upstream unavailable");
-                    state.trouble = Some(trouble);
-                }
-            }
-        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

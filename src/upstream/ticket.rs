@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::UNKNOWN_OUTCOME;
 use super::read_back::ReadBack;
-use crate::cache::Hold;
+use crate::cache::{Ask, Hold, Lease};
 use crate::command::{Effect, Shape};
 use crate::outbox::{Form, Outbox, Slot};
 
@@ -36,6 +36,8 @@ pub(super) enum Audience {
     Look(Rc<RefCell<Look>>),
     /// Ourselves, who want to know that the server answers, and that nothing has come out of step. The reply.
     Probe(Box<[u8]>),
+    /// Ourselves, for the sake of what is held in memory.
+    Ask(Ask),
 }
 
 /// A lost write that is being looked for.
@@ -76,6 +78,8 @@ pub(super) struct Ticket {
     pub(super) tries: u8,
     /// Where lost writes may be sent again: what tells whether anybody else has written the same keys.
     pub(super) hold: Option<Hold>,
+    /// What comes may be held in memory.
+    pub(super) lease: Option<Lease>,
 }
 
 /// How requests ended that the server did not answer.
@@ -110,7 +114,7 @@ impl Audience {
         match self {
             Self::Client(recipient) => Some(Rc::clone(&recipient.outbox)),
             Self::Look(look) => look.borrow().lost.as_ref().and_then(|lost| lost.ticket.client()),
-            Self::Probe(_) => None,
+            Self::Probe(_) | Self::Ask(_) => None,
         }
     }
 
@@ -122,7 +126,7 @@ impl Audience {
                 let lost = look.borrow_mut().lost.take();
                 return lost.map(|lost| lost.ticket.fail(UNKNOWN_OUTCOME)).unwrap_or_default();
             }
-            Self::Probe(_) => return Endings::default(),
+            Self::Probe(_) | Self::Ask(_) => return Endings::default(),
         }
         match text == UNKNOWN_OUTCOME {
             true => Endings { unknown: 1, ..Endings::default() },
@@ -134,12 +138,22 @@ impl Audience {
 impl Ticket {
     /// A request of `len` bytes that has just been queued.
     pub(super) fn new(audience: Audience, len: usize, about: About, now: Instant) -> Self {
-        Self { audience: Some(audience), len, number: 0, about, unsent_since: now, since: now, tries: 0, hold: None }
+        Self {
+            audience: Some(audience),
+            len,
+            number: 0,
+            about,
+            unsent_since: now,
+            since: now,
+            tries: 0,
+            hold: None,
+            lease: None,
+        }
     }
 
-    /// Whether it only asks if the server still answers.
-    pub(super) fn is_probe(&self) -> bool {
-        matches!(self.audience, Some(Audience::Probe(_)))
+    /// Whether no client has asked for it: it is of use on its connection only.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.audience, Some(Audience::Probe(_) | Audience::Ask(_)))
     }
 
     /// The client that waits for it, or for what it looks for.

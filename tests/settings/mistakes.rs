@@ -56,7 +56,8 @@ fn a_mistake_is_named_with_its_place_and_what_would_be_valid() {
         Case { text: "[metrics]\naddress = \"\"", line: 2, says: &["metrics.address", "host:port"] },
         Case { text: "[listen]\naddress = \"a:1\"\n[listen]", line: 3, says: &["duplicate"] },
         Case { text: "listen", line: 1, says: &[] },
-        Case { text: "[cache]\nenabled = true", line: 1, says: &["cache"] },
+        Case { text: "[cache]\nmax_size = \"128KiB\"", line: 2, says: &["cache.max_size", "workers"] },
+        Case { text: "[[session]]\nkeys = []", line: 1, says: &["session"] },
         Case { text: "[[session]]\nkeys = [\"s:*\"]", line: 1, says: &["session"] },
     ];
     for Case { text, line, says } in cases {

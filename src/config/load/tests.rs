@@ -24,7 +24,7 @@ fn an_error_names_file_line_key_and_what_is_valid() {
             "[listen]\nadress = \"\"\n",
             "c.toml, line 2: listen.adress: unknown field `adress`, expected one of `address`",
         ),
-        ("[cache]\nenabled = true", "c.toml, line 1: cache: not in this version of cloakroom"),
+        ("[[session]]\nkeys = []", "c.toml, line 1: session: not in this version of cloakroom"),
         ("[[session]]\nkeys = []", "c.toml, line 1: session: not in this version of cloakroom"),
         ("[limits]\nunread_timeout = 5", "c.toml, line 2: limits.unread_timeout: expected a length of time in quotes"),
         (
@@ -52,6 +52,11 @@ fn an_error_names_file_line_key_and_what_is_valid() {
             "c.toml, line 2: upstream.password: password_file is set",
         ),
         ("[upstream.tls]\ncert_file = \"c\"", "c.toml, line 2: upstream.tls.cert_file: key_file is missing"),
+        ("[cache]\nstaleness = \"no\"", "c.toml, line 2: cache.staleness: \"no\" is no length of time"),
+        ("[cache]\nstaleness = \"1m\"", "c.toml, line 2: cache.staleness: must not be longer than 10s"),
+        ("[cache]\nkeys = []", "c.toml, line 2: cache.keys: takes no key"),
+        ("[cache]\nown_key = \"\"", "c.toml, line 2: cache.own_key: must not be empty"),
+        ("[cache]\nmax_size = \"1KiB\"", "c.toml, line 1: cache.max_value_size: must not be larger than"),
         ("[limits]\npinned = 0", "c.toml, line 2: limits.pinned: must be at least 1"),
     ];
     for (text, expected) in cases {

@@ -99,6 +99,7 @@ impl Client {
     /// The client now holds a connection.
     pub(in crate::downstream) fn pinned(&mut self, conn: Pinned, reason: PinReason) {
         let pin = Pin::new(reason, self.protocol, self.is_doomed);
+        self.was_pinned = true;
         let is_eager = self.worker.settings().upstream.reconnect == Reconnect::Eager;
         self.mode = Mode::Pinned { conn, pin: if is_eager { pin.remembering() } else { pin } };
     }

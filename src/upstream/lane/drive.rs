@@ -36,6 +36,7 @@ impl Lane {
             if self.is_closing.get() {
                 return Poll::Ready(End::Unused);
             }
+            self.tend_memory(Instant::now());
             let written = self.poll_write(&mut stream, &mut stuck_since, cx);
             // What has been answered is taken in, whatever became of the requests behind it.
             if let Poll::Ready(loss) = self.poll_replies(&mut stream, &mut replies, cx) {
@@ -58,7 +59,8 @@ impl Lane {
                 return Poll::Ready(End::Left(successor.take()));
             }
             // A reply or the time may have let something go.
-            if stuck_since.is_none() && !self.recovery.borrow().unwritten().is_empty() {
+            let is_unwritten = !self.recovery.borrow().unwritten().is_empty() || self.has_to_tend();
+            if stuck_since.is_none() && is_unwritten {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
@@ -136,9 +138,17 @@ impl Lane {
     fn pair(&self, recovery: &mut Recovery, replies: &mut Replies, now: Instant) -> Result<(), Loss> {
         while let Some(item) = replies.next_item()? {
             match item {
-                // Not tracking, not subscribed: nothing should be pushed here. It answers nobody.
-                Item::Frame { frame: [b'>', ..], .. } => self.server.metrics.unexpected_pushes.increment(1),
-                Item::Frame { frame, is_resp3 } => recovery.answer(frame, is_resp3, now)?,
+                // Of changes, perhaps; nothing else should be pushed here. It answers nobody.
+                Item::Frame { frame: frame @ [b'>', ..], .. } => {
+                    if !self.told(frame) {
+                        self.server.metrics.unexpected_pushes.increment(1);
+                    }
+                }
+                Item::Frame { frame, is_resp3 } => {
+                    if let Some(ask) = recovery.answer(frame, is_resp3, now)? {
+                        self.hear_ask(recovery, ask, frame, now);
+                    }
+                }
                 Item::Piece { bytes, is_last } => recovery.answer_piece(bytes, is_last, now)?,
             }
         }
@@ -148,8 +158,10 @@ impl Lane {
     fn poll_timeouts(&self, timer: &mut Timer, stuck_since: Option<Instant>, cx: &mut Context<'_>) -> Poll<Loss> {
         loop {
             let next = self.recovery.borrow().next_deadline(stuck_since, Instant::now());
+            let next = next.into_iter().chain(self.waiting_until()).min();
             ready!(timer.poll(next, cx));
             let expired = self.recovery.borrow_mut().expire(stuck_since, Instant::now(), nonce);
+            self.expire_waiting(Instant::now());
             if self.count() {
                 self.wake_waiting();
             }
@@ -163,7 +175,7 @@ impl Lane {
     fn poll_renewal<'a>(&'a self, renewal: &mut Option<Renewal<'a>>, cx: &mut Context<'_>) -> Poll<Box<Established>> {
         let generation = self.server.generation();
         if self.recovery.borrow_mut().begin_renewal(generation, Instant::now()) {
-            *renewal = Some(Box::pin(self.server.connect(self.kind)));
+            *renewal = Some(Box::pin(self.server.connect_tracked(self.kind)));
         }
         let Some(attempt) = renewal else { return Poll::Pending };
         let result = ready!(attempt.as_mut().poll(cx));

@@ -114,7 +114,7 @@ impl Recovery {
     /// in flight.
     pub(super) fn judge_unsent_again(&mut self, now: Instant) {
         self.judge_again(now);
-        drop(self.queue.take_such(Ticket::is_probe));
+        drop(self.queue.take_such(Ticket::is_ours));
         let again = self.queue.take_such(Ticket::may_have_run).into_iter();
         self.lost.extend(again.map(|(ticket, request)| LostWrite { ticket, request, since: now }));
     }

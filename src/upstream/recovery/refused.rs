@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Recovery;
+use crate::cache::Ask;
 use crate::command::Shape;
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox};
@@ -42,15 +43,20 @@ impl Recovery {
             && REFUSALS.iter().any(|refusal| frame.starts_with(refusal))
     }
 
-    /// The oldest request is answered so: it waits, unless somebody would see that it did.
+    /// The oldest request is answered so: it waits, unless somebody would see that it did. What it was, if it was asked
+    /// for the sake of what is held in memory.
     ///
     /// # Errors
     /// It was not wholly sent.
-    pub(super) fn refuse(&mut self, said: &[u8], now: Instant) -> Result<(), Desync> {
+    pub(super) fn refuse(&mut self, said: &[u8], now: Instant) -> Result<Option<Ask>, Desync> {
         let (ticket, request) = self.queue.pop_request()?;
         self.leave(Event::Refused);
         let may_wait = self.limits.reconnect != Reconnect::Off && ticket.unsent_since + self.limits.queue_timeout > now;
         match &ticket.audience {
+            Some(Audience::Ask(_)) => {
+                let ask = |audience| if let Audience::Ask(ask) = audience { Some(ask) } else { None };
+                return Ok(ticket.audience.and_then(ask));
+            }
             // It may have run the first time.
             Some(audience) if ticket.may_have_run() => self.endings.add(audience.fail(UNKNOWN_OUTCOME)),
             Some(Audience::Client(Recipient { outbox, .. })) if may_wait && !outbox.is_closed() => {
@@ -63,14 +69,14 @@ impl Recovery {
             Some(Audience::Look(look)) => self.hear(look, said, now),
             Some(Audience::Probe(_)) | None => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Of this client's requests one was executed: those before it cannot be any more.
     pub(super) fn pass_on_refusals(&mut self, client: &Rc<Outbox>) {
         let is_theirs = |refused: &mut Refused| match &refused.ticket.audience {
             Some(Audience::Client(own)) => Rc::ptr_eq(&own.outbox, client),
-            Some(Audience::Look(_) | Audience::Probe(_)) | None => false,
+            Some(Audience::Look(_) | Audience::Probe(_) | Audience::Ask(_)) | None => false,
         };
         for Refused { ticket, said, .. } in self.refused.extract_if(.., is_theirs) {
             if let Some(Audience::Client(Recipient { outbox, slot, .. })) = ticket.audience {

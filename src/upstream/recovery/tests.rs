@@ -105,7 +105,7 @@ fn a_reply_answers_the_oldest_request() {
 #[test]
 fn a_reply_nobody_waits_for_is_no_reply_to_somebody_else() {
     let mut bench = Bench::new();
-    let reply = |bench: &mut Bench| bench.queue.answer(b"+x\r\n", false, bench.now);
+    let reply = |bench: &mut Bench| bench.queue.answer(b"+x\r\n", false, bench.now).map(drop);
     assert_eq!(reply(&mut bench), Err(Desync::Unasked));
     bench.ask(b"GET a", Effect::Read);
     assert_eq!(reply(&mut bench), Err(Desync::Unasked), "not sent yet");
@@ -128,7 +128,7 @@ fn a_reply_of_another_shape_is_somebody_elses() {
         let mut bench = Bench::new();
         bench.ask_shaped(b"GET a", Effect::Read, shape, None);
         bench.write_all();
-        let result = bench.queue.answer(reply.as_bytes(), false, bench.now);
+        let result = bench.queue.answer(reply.as_bytes(), false, bench.now).map(drop);
         assert_eq!(result, if is_fit { Ok(()) } else { Err(Desync::Shape) }, "{shape:?} {reply}");
         assert_eq!(bench.heard(), if is_fit { reply } else { "" });
     }
@@ -263,7 +263,7 @@ fn the_servers_noauth_never_reaches_a_client() {
     let mut bench = Bench::new();
     bench.ask(b"GET a", Effect::Read);
     bench.write_all();
-    let answered = bench.queue.answer(b"-NOAUTH Authentication required.\r\n", false, bench.now);
+    let answered = bench.queue.answer(b"-NOAUTH Authentication required.\r\n", false, bench.now).map(drop);
     assert_eq!(answered, Err(Desync::NoAuth));
     assert_eq!(bench.lose().kept, 1);
 }

@@ -1,0 +1,90 @@
+//! What happens to values held in memory, for metrics.
+
+use std::time::Duration;
+
+use super::link::Refusal;
+
+/// Why a read is not answered from memory: a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Miss {
+    /// Nothing is held, and it was not read of late.
+    Cold,
+    /// Nothing is held.
+    Absent,
+    /// A client of ours has written it.
+    Written,
+    /// It is being fetched.
+    Fetching,
+    /// Its time is over.
+    Expired,
+    /// `cache.max_residency`
+    Old,
+    /// The connection it was fetched on is gone, or the server has said that everything has changed.
+    Lost,
+    /// The same client has a write in flight, or a command of which that is not known.
+    BehindWrite,
+    /// The server tells of no changes.
+    Untracked,
+    /// `cache.keys`
+    Excluded,
+    /// It cannot be said exactly.
+    Inexact,
+}
+
+impl Miss {
+    /// All of them, for metrics that start at zero.
+    pub const ALL: [Self; 11] = [
+        Self::Cold,
+        Self::Absent,
+        Self::Written,
+        Self::Fetching,
+        Self::Expired,
+        Self::Old,
+        Self::Lost,
+        Self::BehindWrite,
+        Self::Untracked,
+        Self::Excluded,
+        Self::Inexact,
+    ];
+
+    #[allow(missing_docs)]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Absent => "absent",
+            Self::Written => "written",
+            Self::Fetching => "fetching",
+            Self::Expired => "expired",
+            Self::Old => "old",
+            Self::Lost => "lost",
+            Self::BehindWrite => "behind_write",
+            Self::Untracked => "untracked",
+            Self::Excluded => "excluded",
+            Self::Inexact => "inexact",
+        }
+    }
+}
+
+/// What has happened since it was last asked.
+#[derive(Debug, Default, Clone)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub hits: u64,
+    pub waits: u64,
+    pub stale: u64,
+    pub misses: [u64; Miss::ALL.len()],
+    pub fills: u64,
+    pub refusals: [u64; Refusal::ALL.len()],
+    pub fences: u64,
+    pub fences_refused: u64,
+    /// Keys the server has told of.
+    pub told: u64,
+    /// Times it has said that everything has changed.
+    pub flushed: u64,
+    /// Times everything was forgotten because the clocks had jumped.
+    pub jumps: u64,
+    pub touches: u64,
+    pub evictions: u64,
+    /// The age of the oldest proof that made a hit.
+    pub oldest_proof: Option<Duration>,
+}

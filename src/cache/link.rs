@@ -1,0 +1,243 @@
+//! One tracked connection: what it was asked for the cache's sake, and what it has proven.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+
+use ahash::RandomState;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::holds::Stamp;
+
+/// Fences in flight at a time: one that is under way proves nothing to who asks now.
+const MOST_FENCES: usize = 4;
+
+/// A tracked connection of one database, and its successors. `W` is a read that waits for a fence.
+#[derive(Debug)]
+pub struct Link<W> {
+    pub(super) db: u32,
+    /// Of the connection there is; `None` while there is none, or one whose server tells of nothing.
+    pub(super) generation: Option<Generation>,
+    /// Of the last one, while there is none.
+    pub(super) last: Option<(Generation, Proof)>,
+    /// The newest.
+    pub(super) proof: Option<Proof>,
+    /// Fences in flight, oldest first.
+    pub(super) fences: VecDeque<Proof>,
+    /// The proof grows old, and hits need it.
+    pub(super) wants_fence: bool,
+    /// Reads that would be hits: each needs this fence, or a newer one.
+    pub(super) waiting: VecDeque<(FenceNumber, W)>,
+    /// Fetches in flight that may still fill.
+    pub(super) leases: HashMap<Bytes, Lease, RandomState>,
+    /// Keys the server is to be told of that they are in use.
+    pub(super) touches: Vec<Bytes>,
+}
+
+/// A fence's number among all of a worker. Who must not be answered by an old proof asks for a newer number than the
+/// last one there was.
+pub type FenceNumber = u64;
+
+/// The life of a tracked connection, until it is lost or the server says that everything has changed. No two links have
+/// the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Generation {
+    pub(super) number: u64,
+    /// Keys that are not there are kept as such: the server tells when they are created.
+    pub(super) keeps_nil: bool,
+}
+
+/// A fence the server has answered, or will: whatever it told of what happened before has come before the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Proof {
+    pub(super) number: FenceNumber,
+    /// When it was sent, at the latest. What was changed before is known, what was changed later may not be.
+    pub(super) sent: Instant,
+    /// How many scripts had ended by then.
+    pub(super) scripts: u32,
+}
+
+/// The right to fill one key once, for the fetch that was sent with it. Revoked by an invalidation, and with its
+/// connection.
+#[derive(Clone)]
+pub struct Lease(pub(super) Rc<Fetch>);
+
+pub(super) struct Fetch {
+    pub(super) key: Bytes,
+    pub(super) stamp: Stamp,
+    /// When it was sent, at the earliest.
+    pub(super) sent: Instant,
+    pub(super) is_revoked: Cell<bool>,
+    /// The longest reply that is kept.
+    pub(super) most: usize,
+    pub(super) reply: RefCell<Reply>,
+}
+
+/// What has come of a `GET`.
+#[derive(Debug, Default)]
+pub(super) enum Reply {
+    #[default]
+    None,
+    /// It is not kept: an error, or too long.
+    Unfit(Refusal),
+    /// A piece of a string.
+    Part(Vec<u8>),
+    /// There is no such key.
+    Nil,
+    Text(Bytes),
+}
+
+/// Why what was fetched is not kept: a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The server has told of a change, or the connection was lost.
+    Revoked,
+    /// A client of ours has begun to write it.
+    Written,
+    /// It was gone when its time to live was asked for.
+    Gone,
+    /// It would be gone soon.
+    Short,
+    /// `cache.max_value_size`
+    TooLarge,
+    /// An error.
+    Error,
+    /// Not there, and the server may not tell when it is created.
+    Nil,
+}
+
+impl Refusal {
+    /// All of them, for metrics that start at zero.
+    pub const ALL: [Self; 7] =
+        [Self::Revoked, Self::Written, Self::Gone, Self::Short, Self::TooLarge, Self::Error, Self::Nil];
+
+    #[allow(missing_docs)]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Written => "written",
+            Self::Gone => "gone",
+            Self::Short => "short",
+            Self::TooLarge => "too_large",
+            Self::Error => "error",
+            Self::Nil => "nil",
+        }
+    }
+}
+
+/// What was asked of the server for the cache's sake; no client waits for the reply.
+#[derive(Debug)]
+pub enum Ask {
+    /// `CLIENT CACHING YES`, before the `GET`.
+    Optin(Lease),
+    /// `PTTL`, behind the `GET`: what was fetched is whole.
+    Life(Lease),
+    /// `DEL` of a key nobody uses.
+    Fence(FenceNumber),
+    /// `TOUCH`
+    Touch,
+}
+
+/// Lengths only (G8).
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease of a key of {} bytes", self.0.key.len())
+    }
+}
+
+impl Lease {
+    /// What is fetched.
+    pub fn key(&self) -> &[u8] {
+        &self.0.key
+    }
+
+    /// The server has answered the `GET`.
+    pub fn hear(&self, frame: &[u8]) {
+        *self.0.reply.borrow_mut() = match frame.first() {
+            Some(b'$') if frame.len() <= self.0.most => Reply::Text(Bytes::copy_from_slice(frame)),
+            Some(b'$') => Reply::Unfit(Refusal::TooLarge),
+            Some(b'_') => Reply::Nil,
+            _ => Reply::Unfit(Refusal::Error),
+        };
+    }
+
+    /// A piece of the reply to the `GET` has come.
+    pub fn hear_piece(&self, bytes: &[u8], is_last: bool) {
+        let mut reply = self.0.reply.borrow_mut();
+        let mut text = match std::mem::take(&mut *reply) {
+            Reply::None => Vec::new(),
+            Reply::Part(text) => text,
+            other => return *reply = other,
+        };
+        if text.len() + bytes.len() > self.0.most {
+            return *reply = Reply::Unfit(Refusal::TooLarge);
+        }
+        text.extend_from_slice(bytes);
+        *reply = if is_last { Reply::Text(text.into()) } else { Reply::Part(text) };
+    }
+
+    pub(super) fn revoke(&self) {
+        self.0.is_revoked.set(true);
+        // Nobody will want it.
+        *self.0.reply.borrow_mut() = Reply::Unfit(Refusal::Revoked);
+    }
+}
+
+impl<W> Link<W> {
+    /// Of a database, without a connection yet.
+    pub fn new(db: u32) -> Self {
+        Self {
+            db,
+            generation: None,
+            last: None,
+            proof: None,
+            fences: VecDeque::new(),
+            wants_fence: false,
+            waiting: VecDeque::new(),
+            leases: HashMap::default(),
+            touches: Vec::new(),
+        }
+    }
+
+    /// Whether there is a connection whose server tells of changes.
+    pub fn is_tracked(&self) -> bool {
+        self.generation.is_some()
+    }
+
+    /// Whether something is to be sent for it, a fence perhaps.
+    pub fn has_to_send(&self) -> bool {
+        self.needs_fence() || !self.touches.is_empty()
+    }
+
+    /// Whether somebody waits for a newer fence than those in flight, and one more may be sent.
+    pub(super) fn needs_fence(&self) -> bool {
+        let newest = self.fences.back().map_or(0, |fence| fence.number);
+        let is_waited_for = self.waiting.back().is_some_and(|(number, _)| *number > newest);
+        self.is_tracked() && self.fences.len() < MOST_FENCES && (is_waited_for || self.wants_fence)
+    }
+
+    /// The oldest of the waiting reads.
+    pub fn oldest_waiting(&self) -> Option<&W> {
+        self.waiting.front().map(|(_, waiting)| waiting)
+    }
+
+    /// Takes out the waiting reads that are such, from the oldest on.
+    pub fn give_up(&mut self, is_such: impl Fn(&W) -> bool) -> Vec<W> {
+        let mut given_up = Vec::new();
+        while let Some((_, waiting)) = self.waiting.pop_front_if(|(_, waiting)| is_such(waiting)) {
+            given_up.push(waiting);
+        }
+        given_up
+    }
+
+    /// The server is to be told that these keys are in use.
+    pub fn take_touches(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.touches)
+    }
+
+    pub(super) fn revoke_all(&mut self) {
+        self.leases.drain().for_each(|(_, lease)| lease.revoke());
+    }
+}
