@@ -76,16 +76,19 @@ impl House {
         wait_until("as many clients are blocked", || self.server_says("INFO clients").contains(&field));
     }
 
-    /// Returns when no connection of the server but the operator's has any of these flags, or a transaction.
+    /// Returns when no connection of the server but the operator's has any of these flags, or a transaction. The proxy's
+    /// own connections track what it holds in memory.
     fn wait_clean(&self) {
         wait_until("no state is left on the server", || {
             let list = self.server_says("CLIENT LIST");
-            list.lines().filter(|line| line.starts_with("id=")).all(|line| {
+            let tracking = list.lines().filter(|line| line.contains(" flags=t ")).count();
+            let none_is_left = list.lines().filter(|line| line.starts_with("id=")).all(|line| {
                 let flags = line.split(' ').find_map(|field| field.strip_prefix("flags=")).unwrap_or_default();
-                !flags.contains(['x', 'b', 'P', 'O', 't', 'd'])
+                !flags.contains(['x', 'b', 'P', 'O', 'd'])
                     && line.contains(" multi=-1 ")
                     && line.contains(" sub=0 psub=0 ")
-            })
+            });
+            none_is_left && tracking as f64 == self.metric("cloakroom_cache_tracked_connections")
         });
     }
 

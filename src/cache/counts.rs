@@ -21,19 +21,21 @@ pub enum Miss {
     Old,
     /// The connection it was fetched on is gone, or the server has said that everything has changed.
     Lost,
-    /// The same client has a write in flight, or a command of which that is not known.
-    BehindWrite,
     /// The server tells of no changes.
     Untracked,
     /// `cache.keys`
     Excluded,
     /// It cannot be said exactly.
     Inexact,
+    /// The values together are too large to be written at once.
+    TooLarge,
+    /// The server has refused a fence.
+    Unproven,
 }
 
 impl Miss {
     /// All of them, for metrics that start at zero.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cold,
         Self::Absent,
         Self::Written,
@@ -41,10 +43,11 @@ impl Miss {
         Self::Expired,
         Self::Old,
         Self::Lost,
-        Self::BehindWrite,
         Self::Untracked,
         Self::Excluded,
         Self::Inexact,
+        Self::TooLarge,
+        Self::Unproven,
     ];
 
     #[allow(missing_docs)]
@@ -57,10 +60,11 @@ impl Miss {
             Self::Expired => "expired",
             Self::Old => "old",
             Self::Lost => "lost",
-            Self::BehindWrite => "behind_write",
             Self::Untracked => "untracked",
             Self::Excluded => "excluded",
             Self::Inexact => "inexact",
+            Self::TooLarge => "too_large",
+            Self::Unproven => "unproven",
         }
     }
 }

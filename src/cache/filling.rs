@@ -17,6 +17,9 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Of a time to live, the part that clocks may differ by.
 const DRIFT: u32 = 5000;
 
+/// A server that refuses a fence is not asked for another before this is over: each would cost a read a round trip more.
+const REFUSED: Duration = Duration::from_secs(1);
+
 impl Cache {
     /// A read is sent that was not answered from memory: the right to keep what comes, if it is of use.
     ///
@@ -39,15 +42,14 @@ impl Cache {
             return Err(Miss::Excluded);
         }
         // What was held was read again.
-        if !self.seen.again(&(link.db, key), now) && matches!(miss, Miss::Absent | Miss::BehindWrite) {
+        if !self.seen.again(&(link.db, key), now) && miss == Miss::Absent {
             return Err(Miss::Cold);
         }
         if link.leases.contains_key(key) {
             return Err(Miss::Fetching);
         }
         let stamp = self.holds.quiet(key).ok_or(Miss::Written)?;
-        // A header and a line end besides.
-        let most = self.terms.max_value_size + 32;
+        let most = self.terms.max_value_size;
         let (key, sent) = (Bytes::copy_from_slice(key), now);
         Ok(Lease(Rc::new(Fetch { key, stamp, sent, most, is_revoked: false.into(), reply: Reply::None.into() })))
     }
@@ -73,13 +75,15 @@ impl Cache {
                 Ok(()) => self.counts.fills += 1,
                 Err(refusal) => self.counts.refusals[refusal as usize] += 1,
             },
-            Ask::Fence(number) => return self.fenced(link, number, frame[0] != b'-'),
+            Ask::Fence(number) => return self.fenced(link, number, frame[0] != b'-', now),
             Ask::Touch => {}
         }
         (Vec::new(), false)
     }
 
-    fn fenced<W>(&mut self, link: &mut Link<W>, number: FenceNumber, is_proof: bool) -> (Vec<W>, bool) {
+    fn fenced<W>(&mut self, link: &mut Link<W>, number: FenceNumber, is_proof: bool, now: Instant) -> (Vec<W>, bool) {
+        link.refused_until = (!is_proof).then(|| now + REFUSED);
+
         while let Some(fence) = link.fences.pop_front_if(|fence| fence.number <= number) {
             if is_proof && fence.number == number {
                 link.proof = Some(fence);

@@ -124,7 +124,9 @@ impl Holds {
 
     /// A command is about to be sent; `None` if it writes nothing.
     pub fn begin(self: &Arc<Self>, command: &Command<'_>) -> Option<Hold> {
-        if command.effect() == Effect::Read {
+        // It writes down what it has counted, into the key itself.
+        let is_count = command.is("pfcount");
+        if command.effect() == Effect::Read && !is_count {
             return None;
         }
         // It may write what it has not declared, and the server tells of that.
@@ -305,6 +307,7 @@ mod tests {
         for (line, ends) in [
             ("SET a 1", true),
             ("RENAME b a", true),
+            ("PFCOUNT a", true),
             ("EVAL script 1 a", true),
             ("SWAPDB 0 1", true),
             ("FLUSHDB", true),

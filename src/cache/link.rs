@@ -10,9 +10,13 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::holds::Stamp;
+use super::question::length;
 
 /// Fences in flight at a time: one that is under way proves nothing to who asks now.
 const MOST_FENCES: usize = 4;
+
+/// Bytes of a string's header and its line ends, at most.
+const BESIDES: usize = 32;
 
 /// A tracked connection of one database, and its successors. `W` is a read that waits for a fence.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Link<W> {
     pub(super) fences: VecDeque<Proof>,
     /// The proof grows old, and hits need it.
     pub(super) wants_fence: bool,
+    /// The server has refused a fence: until then it is not asked for another, and hits are none.
+    pub(super) refused_until: Option<Instant>,
     /// Reads that would be hits: each needs this fence, or a newer one.
     pub(super) waiting: VecDeque<(FenceNumber, W)>,
     /// Fetches in flight that may still fill.
@@ -70,7 +76,7 @@ pub(super) struct Fetch {
     /// When it was sent, at the earliest.
     pub(super) sent: Instant,
     pub(super) is_revoked: Cell<bool>,
-    /// The longest reply that is kept.
+    /// The longest value that is kept.
     pub(super) most: usize,
     pub(super) reply: RefCell<Reply>,
 }
@@ -147,6 +153,15 @@ impl fmt::Debug for Lease {
     }
 }
 
+impl Fetch {
+    fn text(&self, text: Bytes) -> Reply {
+        match usize::try_from(length(&text)).is_ok_and(|len| len <= self.most) {
+            true => Reply::Text(text),
+            false => Reply::Unfit(Refusal::TooLarge),
+        }
+    }
+}
+
 impl Lease {
     /// What is fetched.
     pub fn key(&self) -> &[u8] {
@@ -156,8 +171,7 @@ impl Lease {
     /// The server has answered the `GET`.
     pub fn hear(&self, frame: &[u8]) {
         *self.0.reply.borrow_mut() = match frame.first() {
-            Some(b'$') if frame.len() <= self.0.most => Reply::Text(Bytes::copy_from_slice(frame)),
-            Some(b'$') => Reply::Unfit(Refusal::TooLarge),
+            Some(b'$') => self.0.text(Bytes::copy_from_slice(frame)),
             Some(b'_') => Reply::Nil,
             _ => Reply::Unfit(Refusal::Error),
         };
@@ -171,11 +185,11 @@ impl Lease {
             Reply::Part(text) => text,
             other => return *reply = other,
         };
-        if text.len() + bytes.len() > self.0.most {
+        if text.len() + bytes.len() > self.0.most + BESIDES {
             return *reply = Reply::Unfit(Refusal::TooLarge);
         }
         text.extend_from_slice(bytes);
-        *reply = if is_last { Reply::Text(text.into()) } else { Reply::Part(text) };
+        *reply = if is_last { self.0.text(text.into()) } else { Reply::Part(text) };
     }
 
     pub(super) fn revoke(&self) {
@@ -195,6 +209,7 @@ impl<W> Link<W> {
             proof: None,
             fences: VecDeque::new(),
             wants_fence: false,
+            refused_until: None,
             waiting: VecDeque::new(),
             leases: HashMap::default(),
             touches: Vec::new(),

@@ -59,6 +59,9 @@ use crate::glob::Globs;
 /// How often the server is told that a key is in use.
 const TOUCH: Duration = Duration::from_secs(30);
 
+/// More bytes than this are not answered at once: the same key may be asked for a million times in one request.
+const LONGEST_ANSWER: usize = 1 << 20;
+
 /// What is kept, and for how long: `[cache]`, for one worker.
 #[derive(Debug, Clone)]
 pub struct Terms {
@@ -137,7 +140,7 @@ impl Cache {
     /// A connection is there whose server tells of changes.
     pub fn begin<W>(&mut self, link: &mut Link<W>, keeps_nil: bool) -> Vec<W> {
         let waiting = self.end(link);
-        link.last = None;
+        (link.last, link.refused_until) = (None, None);
         self.keep.remove_all(link.db);
         self.generations += 1;
         link.generation = Some(Generation { number: self.generations, keeps_nil });
@@ -170,7 +173,12 @@ impl Cache {
             Ok(answer) => answer,
             Err(miss) => return Recall::Miss(miss),
         };
-        let Some(age) = self.age_of_proof(link, floor, now) else { return Recall::Unproven };
+        let Some(age) = self.age_of_proof(link, floor, now) else {
+            return match link.refused_until.is_some_and(|until| now < until) {
+                true => Recall::Miss(Miss::Unproven),
+                false => Recall::Unproven,
+            };
+        };
         // The next hits need a newer one.
         link.wants_fence |= age > self.terms.staleness / 2 && link.fences.is_empty();
         self.counts.hits += 1;
@@ -277,7 +285,16 @@ impl Cache {
                 Answer::Integer(entries.try_fold(0, |there, entry| Ok(there + i64::from(entry?.text.is_some())))?)
             }
             Wants::Values => {
-                Answer::Values(entries.map(|entry| entry.map(|entry| entry.text.clone())).collect::<Result<_, _>>()?)
+                let (mut values, mut bytes) = (Vec::new(), 0);
+                for entry in entries {
+                    let text = entry?.text.clone();
+                    bytes += text.as_ref().map_or(0, Bytes::len);
+                    if bytes > LONGEST_ANSWER {
+                        return Err(Miss::TooLarge);
+                    }
+                    values.push(text);
+                }
+                Answer::Values(values)
             }
         })
     }

@@ -23,7 +23,7 @@ use crate::cache::{Cache, Counts, FenceNumber, Hold};
 use crate::command::{Command, Effect, ReplyForm};
 use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server, Standing};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -51,8 +51,6 @@ pub struct Track {
     lane: Option<(Kind, Rc<Lane>)>,
     /// The last fence when the client was answered on another connection, at the earliest.
     floor: FenceNumber,
-    /// Its last write.
-    write: Option<Slot>,
     /// Its last read that waits for a fence.
     waiting: Option<Slot>,
 }
@@ -134,13 +132,10 @@ impl Dispatch {
                 track.lane = Some((kind, self.lane(kind)));
             }
         }
-        let Track { lane: Some((_, lane)), floor, write, waiting } = track else { unreachable!("just set") };
-        let is_open = |slot: &Option<Slot>| slot.is_some_and(|slot| !outbox.has_answered(slot));
+        let Track { lane: Some((_, lane)), floor, waiting } = track else { unreachable!("just set") };
         let mut miss = None;
         if command.effect() == Effect::Read {
-            let standing =
-                Standing { floor: *floor, is_behind_write: is_open(write), is_behind_waiting: is_open(waiting) };
-            match lane.recall(command, outbox, form, standing, now) {
+            match lane.recall(command, outbox, form, *floor, now) {
                 Recalled::Answered => return Forwarded::Sent,
                 Recalled::Waits => {
                     *waiting = Some(outbox.newest());
@@ -150,16 +145,11 @@ impl Dispatch {
             }
         }
         // What waits for a fence may still have to be sent.
-        if is_open(waiting) {
+        if waiting.is_some_and(|slot| !outbox.has_answered(slot)) {
             return Forwarded::Wait;
         }
         match lane.send(command, outbox, form, miss, now) {
-            Admission::Accepted => {
-                if command.effect() == Effect::Write {
-                    *write = Some(outbox.newest());
-                }
-                Forwarded::Sent
-            }
+            Admission::Accepted => Forwarded::Sent,
             Admission::Full => Forwarded::Wait,
             Admission::Refused => Forwarded::Refused,
         }

@@ -20,7 +20,7 @@
 mod drive;
 mod memory;
 
-pub use memory::{Recalled, Standing};
+pub use memory::Recalled;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;

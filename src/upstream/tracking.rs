@@ -4,7 +4,7 @@
 //!  the connection                            another one
 //!                                            SET probe 1
 //!  CLIENT TRACKING ON OPTIN
-//!  CLIENT CACHING YES · GET probe
+//!  CLIENT CACHING YES · GET probe · PTTL probe
 //!                                            SET probe 2
 //!  DEL own_key                ◀── invalidate probe must have come before its answer
 //! ```
@@ -73,8 +73,12 @@ impl Untracked {
 
     fn refused(step: &[&[u8]], frame: &[u8]) -> Self {
         let text = String::from_utf8_lossy(frame.get(1..).unwrap_or_default()).trim_end().to_owned();
-        // Neither the key nor what the server says of it is ours to hide: no client has chosen it.
-        let step = step.iter().take(2).map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+        // The same for every worker, so that it is said once.
+        let step = match step {
+            [b"CLIENT", what, ..] => format!("CLIENT {}", String::from_utf8_lossy(what)),
+            [name, ..] => format!("{} of cache.own_key", String::from_utf8_lossy(name)),
+            [] => String::new(),
+        };
         Self::Refused { step, text }
     }
 }
@@ -180,8 +184,12 @@ impl Proof<'_> {
         if let Err(untracked) = of_other(other.expect(&write(b"1"), probe).await) {
             return Ok(Err(untracked));
         }
-        let reads: [&[&[u8]]; 3] =
-            [&[b"CLIENT", b"TRACKING", b"ON", b"OPTIN"], &[b"CLIENT", b"CACHING", b"YES"], &[b"GET", probe]];
+        let reads: [&[&[u8]]; 4] = [
+            &[b"CLIENT", b"TRACKING", b"ON", b"OPTIN"],
+            &[b"CLIENT", b"CACHING", b"YES"],
+            &[b"GET", probe],
+            &[b"PTTL", probe],
+        ];
         for step in reads {
             if let Err(untracked) = tracked.expect(step, probe).await? {
                 return Ok(Err(untracked));

@@ -38,17 +38,6 @@ struct Waiting {
     since: Instant,
 }
 
-/// What its client's other requests say about a read.
-#[derive(Debug, Clone, Copy)]
-pub struct Standing {
-    /// The last fence that proves nothing to it: it has been answered elsewhere since.
-    pub floor: FenceNumber,
-    /// A write of its own is not answered.
-    pub is_behind_write: bool,
-    /// A read of its own waits for a fence: this one must not be answered before.
-    pub is_behind_waiting: bool,
-}
-
 /// What memory has to say about a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recalled {
@@ -96,24 +85,23 @@ fn protocol(form: Form) -> Protocol {
 }
 
 impl Lane {
-    /// Answers a read from memory, if that is right.
+    /// Answers a read from memory, if that is right. `floor` is the last fence that proves nothing to its client: it has
+    /// been answered on another connection since.
     pub fn recall(
         &self,
         command: &Command<'_>,
         outbox: &Rc<Outbox>,
         form: Form,
-        standing: Standing,
+        floor: FenceNumber,
         now: Instant,
     ) -> Recalled {
         let Some(memory) = &self.memory else { return Recalled::Forward(None) };
         let Some(question) = Question::of(command) else { return Recalled::Forward(None) };
-        if standing.is_behind_write {
-            return Recalled::Forward(Some(Miss::BehindWrite));
-        }
         let (mut cache, mut link) = memory.parts();
         cache.look_at_clocks((std::time::Instant::now(), std::time::SystemTime::now(), std::time::Instant::now()));
-        // Behind a read that waits for a fence this one waits for it as well.
-        let floor = if standing.is_behind_waiting { cache.fences() } else { standing.floor };
+        // What the client has asked before may be answered by what is newer: then a fence behind it tells as much here.
+        let is_behind = outbox.in_flight() > 0;
+        let floor = if is_behind { cache.fences() } else { floor };
         let recalled = match cache.recall(&mut link, &question, floor, now) {
             Recall::Hit(answer) => {
                 outbox.answer(|out| answer.write(out, protocol(form)));
@@ -126,8 +114,8 @@ impl Lane {
                 Recalled::Waits
             }
             Recall::Miss(miss) => {
-                let is_away = self.has_failed.get() && !standing.is_behind_waiting;
-                match is_away.then(|| cache.recall_stale(&link, &question, standing.floor, now)).flatten() {
+                let is_away = self.has_failed.get() && !is_behind;
+                match is_away.then(|| cache.recall_stale(&link, &question, floor, now)).flatten() {
                     Some(answer) => {
                         outbox.answer(|out| answer.write(out, protocol(form)));
                         Recalled::Answered
