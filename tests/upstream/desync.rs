@@ -17,7 +17,7 @@ const RIGHT: &[u8] = b"$5\r\nright\r\n";
 fn proxy(server: &str) -> Proxy {
     let proxy = Proxy::start(&format!(
         "listen = {{ address = \"127.0.0.1:0\", workers = 1 }}\nmetrics.address = \"127.0.0.1:0\"\n\
-         log.format = \"json\"\nupstream.server = \"{server}\"\nupstream.reply_timeout = \"3s\"\n"
+         log.format = \"json\"\ncache.enabled = false\nupstream.server = \"{server}\"\nupstream.reply_timeout = \"3s\"\n"
     ));
     proxy.allow("upstream");
     proxy.wait_ready();

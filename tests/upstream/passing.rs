@@ -133,6 +133,8 @@ fn a_user_who_may_not_kill_connections_can_come_back() {
         let user = "username = \"other\"\npassword = \"open-sesame\"";
         let proxy = Proxy::start(&configuration(&format!("server = \"{}\"\n{user}", server.address())));
         proxy.allow("upstream connection lost");
+        // `CLIENT TRACKING` is a command of the same name.
+        proxy.allow("the server tells of no changes");
         proxy.wait_ready();
         for _ in 0..3 {
             server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);

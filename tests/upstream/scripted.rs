@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use super::support::{Relay, Wire, frame_len, wait_until};
 use super::{Proxy, configuration};
 
+/// These servers could not prove that they tell of changes.
+const UNTRACKED: &str = "[cache]\nenabled = false";
+
 /// A last word answers nobody, so it is no sign of health: the wait between attempts grows.
 #[test]
 fn a_server_that_says_something_and_hangs_up_after_every_handshake_is_not_hammered() {
@@ -18,7 +21,7 @@ fn a_server_that_says_something_and_hangs_up_after_every_handshake_is_not_hammer
         client.write_all(b"-ERR not today\r\n")
     });
     let relay = Relay::to(&server);
-    let proxy = Proxy::start(&configuration(&format!("server = \"{}\"", relay.address())));
+    let proxy = Proxy::start(&configuration(&format!("server = \"{}\"\n{UNTRACKED}", relay.address())));
     proxy.allow("upstream");
     let started = Instant::now();
     wait_until("some seconds are over", || started.elapsed() > Duration::from_secs(3));
@@ -38,7 +41,7 @@ fn an_unasked_frame_behind_the_handshake_answers_nobody() {
         }
         Ok(())
     });
-    let proxy = Proxy::start(&configuration(&format!("server = \"{server}\"\nqueue_timeout = \"300ms\"")));
+    let proxy = Proxy::start(&configuration(&format!("server = \"{server}\"\nqueue_timeout = \"300ms\"\n{UNTRACKED}")));
     proxy.allow("upstream");
     let mut client = Wire::connect(proxy.port());
     for _ in 0..20 {
