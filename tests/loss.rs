@@ -50,13 +50,14 @@ const UNKNOWN: &str = "-UNKNOWN upstream connection lost; outcome unknown";
 /// What is left of a connection that was closed after its last reply.
 const NOTHING: Result<Vec<u8>, String> = Ok(Vec::new());
 
-/// A proxy in front of `server`, ready. One worker: its connections are known by number.
+/// A proxy in front of `server`, ready. One worker, and none that proves that changes are told: its connections are known
+/// by number. Nothing is answered from memory.
 ///
 /// It may complain of the server as much as it likes.
 fn proxy(server: &str, lines: &[&str]) -> Proxy {
     let proxy = Proxy::start(&format!(
         "listen.address = \"127.0.0.1:0\"\nlisten.workers = 1\nmetrics.address = \"127.0.0.1:0\"\n\
-         log.format = \"json\"\nupstream.server = \"{server}\"\n{}\n",
+         log.format = \"json\"\ncache.enabled = false\nupstream.server = \"{server}\"\n{}\n",
         lines.join("\n"),
     ));
     proxy.allow("upstream connection lost");

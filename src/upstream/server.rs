@@ -144,7 +144,7 @@ impl Server {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Somebody may write any key: tells others so, where lost writes may be sent again.
+    /// Somebody may write any key: tells others so, where that is of interest.
     pub(crate) fn hold_any(&self) -> Option<Hold> {
         self.holds.as_ref().map(Holds::begin_any)
     }
@@ -169,7 +169,7 @@ impl Server {
         }
     }
 
-    /// A command is about to be sent: tells others that its keys are written, where lost writes may be sent again.
+    /// A command is about to be sent: tells others that its keys are written, where that is of interest.
     pub(crate) fn hold(&self, command: &Command<'_>) -> Option<Hold> {
         self.holds.as_ref().and_then(|holds| holds.begin(command))
     }

@@ -76,7 +76,7 @@ pub(super) struct Ticket {
     pub(super) since: Instant,
     /// How often it was sent on a connection that was then lost.
     pub(super) tries: u8,
-    /// Where lost writes may be sent again: what tells whether anybody else has written the same keys.
+    /// While it is a write: what tells others so, and whether anybody else has written the same keys.
     pub(super) hold: Option<Hold>,
     /// What comes may be held in memory.
     pub(super) lease: Option<Lease>,

@@ -12,7 +12,7 @@ fn behind_relay(lines: &[&str]) -> (RedisServer, Relay, Proxy) {
     let server = RedisServer::plain();
     let relay = Relay::to(&server.address());
     let proxy = Proxy::start(&format!(
-        "listen.address = \"127.0.0.1:0\"\nmetrics.address = \"127.0.0.1:0\"\nlog.format = \"json\"\n\
+        "listen.address = \"127.0.0.1:0\"\nmetrics.address = \"127.0.0.1:0\"\nlog.format = \"json\"\ncache.enabled = false\n\
          upstream.server = \"{}\"\n{}\n",
         relay.address(),
         lines.join("\n"),

@@ -159,7 +159,8 @@ impl Recovery {
     /// What may be sent again now in place of a lost write.
     fn repetition(&self, lost: &LostWrite, now: Instant) -> Option<Bytes> {
         let LostWrite { ticket, request, .. } = lost;
-        let is_harmless = self.link.has_severed
+        let is_harmless = self.limits.reconnect == Reconnect::Eager
+            && self.link.has_severed
             && ticket.tries < MAX_TRIES
             && ticket.hold.as_ref().is_some_and(|hold| hold.is_untouched())
             && ticket.is_waited_for();

@@ -322,8 +322,14 @@ fn hold(holds: &std::sync::Arc<Holds>, request: &[u8]) -> Option<Hold> {
 /// connection it was lost on.
 #[test]
 fn eager_repeats_what_nobody_else_has_touched() {
-    for (is_touched, has_severed, is_repeated) in [(false, true, true), (true, true, false), (false, false, false)] {
-        let (mut bench, holds) = (Bench::with(Reconnect::Eager), Holds::new());
+    let (eager, other) = (Reconnect::Eager, Reconnect::Conservative);
+    for (mode, is_touched, has_severed, is_repeated) in [
+        (eager, false, true, true),
+        (eager, true, true, false),
+        (eager, false, false, false),
+        (other, false, true, false),
+    ] {
+        let (mut bench, holds) = (Bench::with(mode), Holds::new());
         bench.ask_shaped(SET, Effect::Write, Shape::StatusOrText, hold(&holds, SET));
         bench.write_all();
         bench.ask(b"GET a", Effect::Read);

@@ -161,7 +161,10 @@ impl Server {
         self.metrics.untracked.add(untracked.label());
         let cause = untracked.to_string();
         if state.untracked.as_ref() != Some(&cause) {
-            warn!(cause, "the server tells of no changes: no session is held in memory, every read is forwarded");
+            match untracked.may_pass() {
+                true => info!(cause, "not proven that the server tells of changes: reads are forwarded for a while"),
+                false => warn!(cause, "the server tells of no changes: reads are forwarded, none answered from memory"),
+            }
             state.untracked = Some(cause);
         }
     }
