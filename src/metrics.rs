@@ -173,7 +173,7 @@ const CONNECT_RESULTS: [&str; 14] = [
 const SEVER_RESULTS: [&str; 3] = ["killed", "gone", "denied"];
 
 /// Why a server does not tell of changes.
-const UNTRACKED_CAUSES: [&str; 4] = ["version", "refused", "silent", "alone"];
+const UNTRACKED_CAUSES: [&str; 4] = ["version", "refused", "silent", "unproven"];
 
 /// Why a multiplexed connection is lost.
 const LOSS_CAUSES: [&str; 5] = ["closed", "io", "desync", "stalled", "refused"];

@@ -139,9 +139,16 @@ impl Outbox {
         }
     }
 
+    /// The whole reply to the next request, which need not be asked for.
+    pub fn deliver_now(&self, write: impl FnOnce(&mut BytesMut)) {
+        let before = self.held();
+        self.answer(write);
+        let len = self.held() - before;
+        self.state.borrow_mut().learn_size(len);
+    }
+
     /// The whole reply for a slot.
     pub fn deliver(&self, slot: Slot, frame: &[u8], form: Form) {
-        self.state.borrow_mut().learn_size(frame.len());
         self.fill(slot, |out| match form {
             Form::AsIs => out.extend_from_slice(frame),
             Form::Resp2 => convert::to_resp2(frame, out),
@@ -304,13 +311,17 @@ impl Outbox {
             if !is_muted {
                 write(&mut parked);
             }
+            state.learn_size(parked.len());
             state.parked += parked.len();
             state.slots[index] = Reply::Parked(parked);
             return;
         }
+        let before = state.unread;
         if !is_muted {
             state.append(write);
         }
+        let len = state.unread - before;
+        state.learn_size(len);
         state.slots.pop_front();
         state.first += 1;
         state.release_parked();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 const MOST: Duration = Duration::from_millis(1);
 
 /// The two clocks, read between two readings of the first.
-type Reading = (Instant, SystemTime, Instant);
+pub type Reading = (Instant, SystemTime, Instant);
 
 /// The clocks as they were last read.
 #[derive(Debug, Default)]

@@ -31,11 +31,13 @@ pub enum Miss {
     TooLarge,
     /// The server has refused a fence.
     Unproven,
+    /// Something the same client has asked before is not answered.
+    Behind,
 }
 
 impl Miss {
     /// All of them, for metrics that start at zero.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cold,
         Self::Absent,
         Self::Written,
@@ -48,6 +50,7 @@ impl Miss {
         Self::Inexact,
         Self::TooLarge,
         Self::Unproven,
+        Self::Behind,
     ];
 
     #[allow(missing_docs)]
@@ -65,6 +68,7 @@ impl Miss {
             Self::Inexact => "inexact",
             Self::TooLarge => "too_large",
             Self::Unproven => "unproven",
+            Self::Behind => "behind",
         }
     }
 }

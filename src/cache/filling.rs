@@ -34,7 +34,8 @@ impl Cache {
     }
 
     fn fetch<W>(&mut self, link: &Link<W>, key: Option<&[u8]>, miss: Miss, now: Instant) -> Result<Lease, Miss> {
-        let key = key.ok_or(miss)?;
+        // What is held need not be fetched.
+        let key = key.filter(|_| !matches!(miss, Miss::Behind | Miss::Unproven)).ok_or(miss)?;
         if !link.is_tracked() {
             return Err(Miss::Untracked);
         }
@@ -51,7 +52,8 @@ impl Cache {
         let stamp = self.holds.quiet(key).ok_or(Miss::Written)?;
         let most = self.terms.max_value_size;
         let (key, sent) = (Bytes::copy_from_slice(key), now);
-        Ok(Lease(Rc::new(Fetch { key, stamp, sent, most, is_revoked: false.into(), reply: Reply::None.into() })))
+        let (jumps, is_revoked, reply) = (self.jumps, false.into(), Reply::None.into());
+        Ok(Lease(Rc::new(Fetch { key, stamp, sent, is_revoked, jumps, most, reply })))
     }
 
     /// A fence, if one is wanted: it is to be sent now.
@@ -99,11 +101,12 @@ impl Cache {
     }
 
     fn fill<W>(&mut self, link: &mut Link<W>, lease: &Lease, life: &[u8], now: Instant) -> Result<(), Refusal> {
-        let Fetch { key, stamp, sent, is_revoked, reply, .. } = &*lease.0;
+        let Fetch { key, stamp, sent, is_revoked, jumps, reply, .. } = &*lease.0;
         if link.leases.get(key).is_some_and(|newest| Rc::ptr_eq(&newest.0, &lease.0)) {
             link.leases.remove(key);
         }
-        let generation = link.generation.filter(|_| !is_revoked.get()).ok_or(Refusal::Revoked)?;
+        let is_revoked = is_revoked.get() || *jumps != self.jumps;
+        let generation = link.generation.filter(|_| !is_revoked).ok_or(Refusal::Revoked)?;
         if !self.holds.is_current(stamp) {
             return Err(Refusal::Written);
         }

@@ -129,6 +129,9 @@ impl Holds {
         if command.effect() == Effect::Read && !is_count {
             return None;
         }
+        if command.is("cluster") && is_question_of_the_cluster(command) {
+            return None;
+        }
         // It may write what it has not declared, and the server tells of that.
         let is_script = command.shape() == Shape::Script || command.is("exec");
         Some(match command.keys() {
@@ -174,6 +177,11 @@ impl Holds {
         ((counters >> 32) as u32).wrapping_sub((counters & IN_FLIGHT) as u32)
     }
 
+    /// Whether none has begun since so many had ended.
+    pub fn has_run_no_script_since(&self, ended: u32) -> bool {
+        quiet(self.scripts.load(Ordering::SeqCst)).is_some_and(|counters| (counters >> 32) as u32 == ended)
+    }
+
     fn hold_one(self: &Arc<Self>, place: Place) -> Hold {
         let around = self.around();
         Hold { places: Places::One(self.begin_at(place)), around, holds: Arc::clone(self) }
@@ -211,6 +219,13 @@ impl Holds {
     fn number(&self, key: &[u8]) -> u32 {
         (self.hasher.hash_one(key) as usize % PLACES) as u32
     }
+}
+
+/// What monitoring asks again and again.
+fn is_question_of_the_cluster(command: &Command<'_>) -> bool {
+    let words =
+        ["info", "nodes", "slots", "shards", "links", "myid", "myshardid", "keyslot", "countkeysinslot", "help"];
+    words.iter().any(|word| command.request.is(1, word))
 }
 
 impl Hold {
@@ -317,6 +332,8 @@ mod tests {
             ("EVAL script 0", false),
             ("EXEC", false),
             ("PUBLISH a b", false),
+            ("CLUSTER INFO", false),
+            ("CLUSTER RESET", true),
         ] {
             let holds = Holds::new();
             let stamp = holds.quiet(b"a").expect("nobody writes");
@@ -333,10 +350,13 @@ mod tests {
     fn scripts_count_when_they_end() {
         let holds = Holds::new();
         let (script, exec) = (begin(&holds, "EVALSHA sha 1 a"), begin(&holds, "EXEC"));
+        assert!(!holds.has_run_no_script_since(0), "they are under way");
         assert_eq!(holds.scripts_ended(), 0);
         drop(exec);
         assert_eq!(holds.scripts_ended(), 1);
+        assert!(!holds.has_run_no_script_since(1), "one is under way");
         drop((script, begin(&holds, "EVAL_RO script 0")));
         assert_eq!(holds.scripts_ended(), 2, "one of them reads only");
+        assert!(holds.has_run_no_script_since(2) && !holds.has_run_no_script_since(1));
     }
 }

@@ -22,7 +22,6 @@ const BESIDES: u64 = 256;
 const NILS: usize = 16;
 
 /// What is held of a key.
-#[derive(Debug)]
 pub(super) struct Entry {
     /// As the server sent it; `None` if there is no such key.
     pub(super) text: Option<Text>,
@@ -64,7 +63,7 @@ impl Entry {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Key {
     db: u32,
     name: Bytes,

@@ -19,7 +19,6 @@ const MOST_FENCES: usize = 4;
 const BESIDES: usize = 32;
 
 /// A tracked connection of one database, and its successors. `W` is a read that waits for a fence.
-#[derive(Debug)]
 pub struct Link<W> {
     pub(super) db: u32,
     /// Of the connection there is; `None` while there is none, or one whose server tells of nothing.
@@ -76,13 +75,15 @@ pub(super) struct Fetch {
     /// When it was sent, at the earliest.
     pub(super) sent: Instant,
     pub(super) is_revoked: Cell<bool>,
+    /// How often the clocks had jumped.
+    pub(super) jumps: u64,
     /// The longest value that is kept.
     pub(super) most: usize,
     pub(super) reply: RefCell<Reply>,
 }
 
 /// What has come of a `GET`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) enum Reply {
     #[default]
     None,
@@ -146,6 +147,13 @@ pub enum Ask {
     Touch,
 }
 
+/// Counts only (G8).
+impl<W> fmt::Debug for Link<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link with {} leases, {} reads waiting", self.leases.len(), self.waiting.len())
+    }
+}
+
 /// Lengths only (G8).
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,7 +179,7 @@ impl Lease {
     /// The server has answered the `GET`.
     pub fn hear(&self, frame: &[u8]) {
         *self.0.reply.borrow_mut() = match frame.first() {
-            Some(b'$') => self.0.text(Bytes::copy_from_slice(frame)),
+            Some(b'$') if frame[1] != b'-' => self.0.text(Bytes::copy_from_slice(frame)),
             Some(b'_') => Reply::Nil,
             _ => Reply::Unfit(Refusal::Error),
         };
@@ -189,7 +197,7 @@ impl Lease {
             return *reply = Reply::Unfit(Refusal::TooLarge);
         }
         text.extend_from_slice(bytes);
-        *reply = if is_last { self.0.text(text.into()) } else { Reply::Part(text) };
+        *reply = if is_last { self.0.text(text.into_boxed_slice().into()) } else { Reply::Part(text) };
     }
 
     pub(super) fn revoke(&self) {
@@ -245,6 +253,13 @@ impl<W> Link<W> {
             given_up.push(waiting);
         }
         given_up
+    }
+
+    /// Takes out the waiting reads that are such, wherever they stand.
+    pub fn take_waiting(&mut self, is_such: impl Fn(&W) -> bool) -> Vec<W> {
+        let (such, others): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(_, waiting)| is_such(waiting));
+        self.waiting.extend(others);
+        such.into_iter().map(|(_, waiting)| waiting).collect()
     }
 
     /// The server is to be told that these keys are in use.

@@ -38,13 +38,14 @@ mod link;
 mod question;
 mod seen;
 
+pub use clock::Reading;
 pub use counts::{Counts, Miss};
 pub use holds::{Hold, Holds};
 pub use link::{Ask, FenceNumber, Lease, Link, Refusal};
 pub use question::{Answer, Question};
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -79,6 +80,15 @@ pub struct Terms {
     pub serve_stale_on_error: Option<Duration>,
 }
 
+/// What else of its client concerns a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// The last fence that proves nothing to it: it has been answered elsewhere since.
+    pub floor: FenceNumber,
+    /// Something it has asked before is sent and not answered: this must not overtake it, nor be older.
+    pub is_behind: bool,
+}
+
 /// What memory says to a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recall {
@@ -98,6 +108,10 @@ pub struct Cache {
     keep: Keep,
     seen: Seen,
     clock: Clock,
+    /// When the clocks were last looked at.
+    looked: Option<Instant>,
+    /// How often they have jumped.
+    jumps: u64,
     /// How many fences were sent.
     fences: FenceNumber,
     /// Proofs up to this one are none any more.
@@ -115,6 +129,8 @@ impl Cache {
             holds,
             seen: Seen::new(now),
             clock: Clock::default(),
+            looked: None,
+            jumps: 0,
             fences: 0,
             not_proven: 0,
             generations: 0,
@@ -127,12 +143,13 @@ impl Cache {
         self.fences
     }
 
-    /// The system's clocks, read one after the other: a jump of one of them means that this machine may have slept, and
-    /// everything is forgotten.
-    pub fn look_at_clocks(&mut self, clocks: (std::time::Instant, SystemTime, std::time::Instant)) {
-        if self.clock.have_jumped(clocks) {
+    /// Looks at the system's clocks, if `now` is another moment than the last time: a jump of one of them means that this
+    /// machine may have slept, and everything is forgotten.
+    pub fn look_at_clocks(&mut self, now: Instant, clocks: impl FnOnce() -> Reading) {
+        if self.looked.replace(now) != Some(now) && self.clock.have_jumped(clocks()) {
             self.not_proven = self.fences;
             self.keep.clear();
+            self.jumps += 1;
             self.counts.jumps += 1;
         }
     }
@@ -161,19 +178,20 @@ impl Cache {
         link.waiting.drain(..).map(|(_, waiting)| waiting).collect()
     }
 
-    /// What is known in answer to a read. `floor` is the last fence that proves nothing to its client.
-    pub fn recall<W>(
-        &mut self,
-        link: &mut Link<W>,
-        question: &Question<'_>,
-        floor: FenceNumber,
-        now: Instant,
-    ) -> Recall {
+    /// What is kept from before the connection was lost is of no use any more.
+    pub fn forget_lost<W>(&mut self, link: &mut Link<W>) {
+        link.last = None;
+        self.keep.remove_all(link.db);
+    }
+
+    /// What is known in answer to a read.
+    pub fn recall<W>(&mut self, link: &mut Link<W>, question: &Question<'_>, asker: Asker, now: Instant) -> Recall {
         let answer = match self.answer(link, question, now) {
+            Ok(_) if asker.is_behind => return Recall::Miss(Miss::Behind),
             Ok(answer) => answer,
             Err(miss) => return Recall::Miss(miss),
         };
-        let Some(age) = self.age_of_proof(link, floor, now) else {
+        let Some(age) = self.age_of_proof(link, asker.floor, now) else {
             return match link.refused_until.is_some_and(|until| now < until) {
                 true => Recall::Miss(Miss::Unproven),
                 false => Recall::Unproven,
@@ -182,7 +200,6 @@ impl Cache {
         // The next hits need a newer one.
         link.wants_fence |= age > self.terms.staleness / 2 && link.fences.is_empty();
         self.counts.hits += 1;
-        self.is_used(link, question, now);
         self.counts.oldest_proof = self.counts.oldest_proof.max(Some(age));
         Recall::Hit(answer)
     }
@@ -191,17 +208,7 @@ impl Cache {
     pub fn recall_proven<W>(&mut self, link: &mut Link<W>, question: &Question<'_>, now: Instant) -> Option<Answer> {
         let answer = self.answer(link, question, now).ok()?;
         self.counts.hits += 1;
-        self.is_used(link, question, now);
         Some(answer)
-    }
-
-    /// A value that is only read here looks unused to the server, which may evict it for that.
-    fn is_used<W>(&mut self, link: &mut Link<W>, question: &Question<'_>, now: Instant) {
-        let Some(key) = question.value_of() else { return };
-        if self.keep.get(link.db, key).is_some_and(|entry| entry.text.is_some() && entry.is_due(TOUCH, now)) {
-            self.counts.touches += 1;
-            link.touches.push(Bytes::copy_from_slice(key));
-        }
     }
 
     /// What was known when the connection was lost, if that may be told: not of keys somebody here has written since.
@@ -215,7 +222,7 @@ impl Cache {
         let ((generation, proof), longest) = link.last.zip(self.terms.serve_stale_on_error)?;
         let key = question.value_of()?;
         let is_right = proof.number > floor.max(self.not_proven)
-            && proof.scripts == self.holds.scripts_ended()
+            && self.holds.has_run_no_script_since(proof.scripts)
             && now.saturating_duration_since(proof.sent) <= longest;
         let entry = self.keep.get(link.db, key).filter(|_| is_right)?;
         self.judge(entry, generation, now).ok()?;
@@ -247,7 +254,7 @@ impl Cache {
         let age = now.saturating_duration_since(proof.sent);
         // Of the clock, a thousandth may be wrong.
         let is_young = age + age / 1000 <= self.terms.staleness && !self.terms.staleness.is_zero();
-        (is_young && proof.scripts == self.holds.scripts_ended()).then_some(age)
+        (is_young && self.holds.has_run_no_script_since(proof.scripts)).then_some(age)
     }
 
     /// What is held of a key, if it may be given out for what it is.
@@ -273,8 +280,29 @@ impl Cache {
         }
     }
 
-    fn answer<W>(&self, link: &Link<W>, question: &Question<'_>, now: Instant) -> Result<Answer, Miss> {
-        let mut entries = question.keys.clone().map(|key| self.held(link, key, now));
+    fn answer<W>(&mut self, link: &mut Link<W>, question: &Question<'_>, now: Instant) -> Result<Answer, Miss> {
+        let mut unused = Vec::new();
+        let answer = self.look_up(link, question, &mut unused, now);
+        self.counts.touches += unused.len() as u64;
+        link.touches.append(&mut unused);
+        answer
+    }
+
+    /// A value that is only read here looks unused to the server, which may evict it for that: such keys go to `unused`.
+    fn look_up<W>(
+        &self,
+        link: &Link<W>,
+        question: &Question<'_>,
+        unused: &mut Vec<Bytes>,
+        now: Instant,
+    ) -> Result<Answer, Miss> {
+        let mut entries = question.keys.clone().map(|key| {
+            let entry = self.held(link, key, now)?;
+            if entry.text.is_some() && entry.is_due(TOUCH, now) {
+                unused.push(Bytes::copy_from_slice(key));
+            }
+            Ok(entry)
+        });
         let one = |entries: &mut dyn Iterator<Item = _>| entries.next().unwrap_or(Err(Miss::Absent));
         Ok(match question.wants {
             Wants::Value => Answer::Value(one(&mut entries)?.text.clone()),

@@ -23,7 +23,7 @@ use crate::cache::{Cache, Counts, FenceNumber, Hold};
 use crate::command::{Command, Effect, ReplyForm};
 use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server, Standing};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -133,9 +133,11 @@ impl Dispatch {
             }
         }
         let Track { lane: Some((_, lane)), floor, waiting } = track else { unreachable!("just set") };
+        let is_waiting = waiting.is_some_and(|slot| !outbox.has_answered(slot));
         let mut miss = None;
         if command.effect() == Effect::Read {
-            match lane.recall(command, outbox, form, *floor, now) {
+            let standing = Standing { floor: *floor, is_behind_waiting: is_waiting };
+            match lane.recall(command, outbox, form, standing, now) {
                 Recalled::Answered => return Forwarded::Sent,
                 Recalled::Waits => {
                     *waiting = Some(outbox.newest());
@@ -145,7 +147,7 @@ impl Dispatch {
             }
         }
         // What waits for a fence may still have to be sent.
-        if waiting.is_some_and(|slot| !outbox.has_answered(slot)) {
+        if is_waiting {
             return Forwarded::Wait;
         }
         match lane.send(command, outbox, form, miss, now) {

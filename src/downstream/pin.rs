@@ -7,6 +7,7 @@
 mod expected;
 mod loss;
 mod subscriptions;
+mod transaction;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::resp::{Protocol, peek};
 use super::register::View;
 use expected::{Expected, What};
 use subscriptions::{Gap, Subscriptions};
+use transaction::Queued;
 
 pub(super) use expected::selected_database;
 pub(super) use loss::{AfterLoss, Fate};
@@ -30,8 +32,8 @@ pub(super) use loss::{AfterLoss, Fate};
 pub(super) struct Pin {
     reason: PinReason,
     protocol: Protocol,
-    /// Commands queued since `MULTI`: for each, the database it would select.
-    transaction: Option<Vec<Option<u32>>>,
+    /// Commands queued since `MULTI`.
+    transaction: Option<Vec<Queued>>,
     is_watching: bool,
     /// A watched key may have changed unseen: the next `EXEC` must answer null.
     is_doomed: bool,
@@ -274,12 +276,12 @@ impl Pin {
             return Meaning { database: select.filter(|_| frame == b"+OK\r\n"), ..push };
         }
         match self.pop() {
-            Some(Expected { slot, what, .. }) => {
+            Some(Expected { slot, what, hold, .. }) => {
                 // What was sent behind a command that blocked has waited for it, not for the server.
                 if let (What::Block | What::Unknown, Some(next)) = (what, self.expected.front_mut()) {
                     next.since = now;
                 }
-                self.answered(slot, what, frame)
+                self.answered(slot, what, hold, frame)
             }
             None => Meaning { belongs: Belongs::Nobody, database: None },
         }
@@ -300,13 +302,13 @@ impl Pin {
         self.expected.front().map(|expected| expected.slot)
     }
 
-    fn answered(&mut self, slot: Slot, what: What, frame: &[u8]) -> Meaning {
+    fn answered(&mut self, slot: Slot, what: What, hold: Option<Hold>, frame: &[u8]) -> Meaning {
         let is_ok = frame == b"+OK\r\n";
         let mut meaning = Meaning { belongs: Belongs::Reply(slot), database: None };
         if frame == b"+QUEUED\r\n"
             && let Some(queued) = &mut self.transaction
         {
-            queued.push(if let What::Select(db) = what { Some(db) } else { None });
+            queued.push(Queued::new(&what, hold));
             return meaning;
         }
         match what {
@@ -351,27 +353,6 @@ impl Pin {
             | What::TrackingOff => {}
         }
         meaning
-    }
-
-    /// The transaction has run, with these replies. The database it left the connection in, if it chose one.
-    ///
-    /// Redis 7.0 counts messages among the replies and writes them in between, so that as many replies as there are
-    /// messages come behind the frame.
-    fn ran(&mut self, frame: &[u8]) -> Option<u32> {
-        let queued = self.transaction.take().unwrap_or_default();
-        let (messages, replies): (Vec<_>, Vec<_>) =
-            peek::elements(frame)?.partition(|element| element.first() == Some(&b'>'));
-        if !messages.is_empty() {
-            self.behind.extend(queued.iter().skip(replies.len()));
-        }
-        let succeeded = queued.iter().zip(replies).filter(|(_, reply)| *reply == b"+OK\r\n");
-        succeeded.rev().find_map(|(select, _)| *select)
-    }
-
-    fn end_transaction(&mut self) {
-        self.transaction = None;
-        self.is_watching = false;
-        self.is_doomed = false;
     }
 
     /// Whether the frame confirms a (un)subscription, and of which request.

@@ -20,7 +20,7 @@
 mod drive;
 mod memory;
 
-pub use memory::Recalled;
+pub use memory::{Recalled, Standing};
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -207,7 +207,7 @@ impl Lane {
                     self.disconnected(&loss, is_first);
                 }
                 End::Unused => {
-                    self.end_memory();
+                    self.close_memory();
                     return self.set_ready(false, is_first);
                 }
             }

@@ -83,6 +83,8 @@ pub(super) struct Recovery {
     again: Vec<LostWrite>,
     /// What the server would not execute.
     refused: Vec<Refused>,
+    /// Clients wait for what is asked for the sake of what is held in memory.
+    is_waited_for: bool,
     backoff: Backoff,
     attempt_at: Instant,
     /// What was not counted yet.
@@ -149,6 +151,7 @@ impl Recovery {
             lost: Vec::new(),
             again: Vec::new(),
             refused: Vec::new(),
+            is_waited_for: false,
             backoff: Backoff::default(),
             attempt_at: now,
             endings: Endings::default(),
@@ -309,6 +312,16 @@ impl Recovery {
         self.queue.restart_clocks(now);
     }
 
+    /// Whether all that is in flight is of no use to any client but to know that the server is there.
+    fn is_only_probed(&self) -> bool {
+        !self.is_waited_for && self.queue.is_only_probed()
+    }
+
+    /// Whether clients wait for what we have asked for the sake of what is held in memory.
+    pub(super) fn waited_for(&mut self, is_waited_for: bool) {
+        self.is_waited_for = is_waited_for;
+    }
+
     /// When to call [`Recovery::expire`] again. `stuck_since`: since when the socket takes nothing.
     pub(super) fn next_deadline(&self, stuck_since: Option<Instant>, now: Instant) -> Option<Instant> {
         let Self { limits, link, queue, .. } = self;
@@ -317,7 +330,7 @@ impl Recovery {
             true => self.next_to_give_up(limits.queue_timeout),
             false => stuck_since.map(|since| since + limits.queue_timeout),
         };
-        let probed = queue.silent_since().filter(|_| queue.is_only_probed()).map(|since| since + STALL);
+        let probed = queue.silent_since().filter(|_| self.is_only_probed()).map(|since| since + STALL);
         let probe = self.may_probe().then(|| link.heard + PROBE_AFTER);
         let renewal = link.renew_at.filter(|_| self.phase == Phase::Up && !link.is_renewing);
         [reply, unsent, probed, probe, renewal, self.hands_over_until()].into_iter().flatten().min()
@@ -343,7 +356,7 @@ impl Recovery {
         if self.hands_over_until().is_some_and(|until| until <= now) {
             self.postpone(now);
         }
-        let patience = if self.queue.is_only_probed() { STALL } else { self.limits.reply_timeout + STALL };
+        let patience = if self.is_only_probed() { STALL } else { self.limits.reply_timeout + STALL };
         if self.queue.silent_since().is_some_and(|since| since + patience <= now) {
             return Err(Loss::Stalled);
         }

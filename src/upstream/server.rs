@@ -162,7 +162,9 @@ impl Server {
             generation: established.generation,
             lifetime: match established.tracking {
                 // It may track in a while: it is to be asked again.
-                Tracking::Off { may_pass: true } => Some(TRACK_AGAIN),
+                Tracking::Off { may_pass: true } => {
+                    Some(self.access().lifetime.map_or(TRACK_AGAIN, |lifetime| lifetime.min(TRACK_AGAIN)))
+                }
                 Tracking::On { .. } | Tracking::Off { may_pass: false } => self.access().lifetime,
             },
             has_severed: self.may_sever.load(Ordering::Relaxed),

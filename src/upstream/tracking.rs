@@ -47,9 +47,9 @@ pub(super) enum Untracked {
     /// It let us, and told of nothing.
     #[error("the server does not tell of a change before it answers what was asked later")]
     Silent,
-    /// There was no second connection to change anything with.
-    #[error("no second connection to prove it with: {0}")]
-    Alone(ConnectError),
+    /// There was no second connection to change anything with, or something was not answered.
+    #[error("it could not be proven: {0}")]
+    Unproven(ConnectError),
 }
 
 impl Untracked {
@@ -58,7 +58,7 @@ impl Untracked {
             Self::Version(_) => "version",
             Self::Refused { .. } => "refused",
             Self::Silent => "silent",
-            Self::Alone(_) => "alone",
+            Self::Unproven(_) => "unproven",
         }
     }
 
@@ -66,7 +66,7 @@ impl Untracked {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Version(_) | Self::Silent => false,
-            Self::Alone(_) => true,
+            Self::Unproven(_) => true,
             Self::Refused { text, .. } => !text.starts_with("NOPERM") && !text.starts_with("ERR"),
         }
     }
@@ -180,7 +180,7 @@ impl Proof<'_> {
         let probe = format!("{}:probe:{}", self.own_key, self.nonce);
         let probe = probe.as_bytes();
         let write = |value| [&b"SET"[..], probe, value, b"PX", b"10000"];
-        let of_other = |result: Result<_, ConnectError>| result.unwrap_or_else(|error| Err(Untracked::Alone(error)));
+        let of_other = |result: Result<_, ConnectError>| result.unwrap_or_else(|error| Err(Untracked::Unproven(error)));
         if let Err(untracked) = of_other(other.expect(&write(b"1"), probe).await) {
             return Ok(Err(untracked));
         }

@@ -1,19 +1,24 @@
 mod subscribers;
 
+use std::sync::Arc;
+
 use super::*;
+use crate::cache::Holds;
 use crate::command::{Commands, Route};
 use crate::outbox::Outbox;
 use crate::resp::request::{Limits as RequestLimits, Parser};
 
 struct Bench {
     pin: Pin,
+    holds: Arc<Holds>,
     outbox: Outbox,
     now: Instant,
 }
 
 impl Bench {
     fn new(reason: PinReason, protocol: Protocol) -> Self {
-        Self { pin: Pin::new(reason, protocol, false), outbox: Outbox::default(), now: Instant::now() }
+        let pin = Pin::new(reason, protocol, false);
+        Self { pin, holds: Holds::new(), outbox: Outbox::default(), now: Instant::now() }
     }
 
     fn send(&mut self, line: &str) -> Slot {
@@ -24,6 +29,7 @@ impl Bench {
         let slot = self.outbox.reserve();
         let reason = if let Route::Pin(reason) = command.route() { Some(reason) } else { None };
         self.pin.sent(&command, reason, slot, self.now);
+        self.pin.holds(self.holds.begin(&command));
         slot
     }
 
@@ -51,6 +57,32 @@ fn a_transaction_ends_with_exec_or_discard() {
         bench.ask(end, reply);
         assert!(bench.pin.is_clear(), "{end} {reply}");
     }
+}
+
+/// What is queued runs with `EXEC`, and the server may not tell of it: `SWAPDB`.
+#[test]
+fn what_is_queued_is_held_until_it_has_run() {
+    for (line, end, reply) in [
+        ("SWAPDB 0 1", "EXEC", "*1\r\n+OK\r\n"),
+        ("SET k 1", "EXEC", "*1\r\n+OK\r\n"),
+        ("SET k 1", "EXEC", "*-1\r\n"),
+        ("SET k 1", "DISCARD", "+OK\r\n"),
+    ] {
+        let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+        bench.ask("MULTI", "+OK\r\n");
+        bench.ask(line, "+QUEUED\r\n");
+        assert!(bench.holds.quiet(b"k").is_none(), "{line}: it waits");
+        bench.send(end);
+        assert!(bench.holds.quiet(b"k").is_none(), "{line}: it runs");
+        bench.hear(reply);
+        assert!(bench.holds.quiet(b"k").is_some(), "{line} {end} {reply}");
+    }
+    let mut bench = Bench::new(PinReason::Transaction, Protocol::Resp2);
+    bench.ask("MULTI", "+OK\r\n");
+    bench.ask("SET k 1", "+QUEUED\r\n");
+    let holds = bench.holds.clone();
+    drop(bench);
+    assert!(holds.quiet(b"k").is_some(), "its client has gone");
 }
 
 /// Redis 7.0 writes the message a transaction publishes to itself into the reply, and the last reply behind it: the

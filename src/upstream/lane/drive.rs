@@ -157,6 +157,7 @@ impl Lane {
 
     fn poll_timeouts(&self, timer: &mut Timer, stuck_since: Option<Instant>, cx: &mut Context<'_>) -> Poll<Loss> {
         loop {
+            self.recovery.borrow_mut().waited_for(self.waiting_until().is_some());
             let next = self.recovery.borrow().next_deadline(stuck_since, Instant::now());
             let next = next.into_iter().chain(self.waiting_until()).min();
             ready!(timer.poll(next, cx));

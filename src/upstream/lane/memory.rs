@@ -2,14 +2,15 @@
 //!
 //! The cache decides ([`crate::cache`]); here its decisions meet the queue and the clients.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
+use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Lane;
-use crate::cache::{Ask, Cache, FenceNumber, Lease, Link, Miss, Question, Recall};
+use crate::cache::{Ask, Asker, Cache, FenceNumber, Lease, Link, Miss, Question, Recall};
 use crate::command::{Command, Commands, Effect, Shape};
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox};
@@ -28,14 +29,31 @@ pub(super) struct Memory {
     /// `DEL own_key`: a `PING` is answered by a server that is no primary any more, this is not.
     fence: Bytes,
     commands: Commands,
+    /// Bytes of the requests that wait for a fence.
+    waiting: Cell<usize>,
 }
 
 /// A read that would be a hit, and waits for a fence.
-#[derive(Debug)]
 struct Waiting {
     recipient: Recipient,
     request: Bytes,
     since: Instant,
+}
+
+/// Lengths only (G8).
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Waiting read of {} bytes", self.request.len())
+    }
+}
+
+/// What a client's other requests say about a read.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// The last fence that proves nothing to it: it has been answered on another connection since.
+    pub floor: FenceNumber,
+    /// All that is in flight of it waits for a fence, and so must this.
+    pub is_behind_waiting: bool,
 }
 
 /// What memory has to say about a read.
@@ -53,7 +71,13 @@ impl Memory {
     pub(super) fn new(cache: Rc<RefCell<Cache>>, db: u32, own_key: &str) -> Self {
         let mut fence = Vec::new();
         encode::request(&mut fence, &[b"DEL", own_key.as_bytes()]);
-        Self { cache, link: RefCell::new(Link::new(db)), fence: fence.into(), commands: Commands::default() }
+        Self {
+            cache,
+            link: RefCell::new(Link::new(db)),
+            fence: fence.into(),
+            commands: Commands::default(),
+            waiting: Cell::new(0),
+        }
     }
 
     fn parts(&self) -> (RefMut<'_, Cache>, RefMut<'_, Link<Waiting>>) {
@@ -61,11 +85,17 @@ impl Memory {
     }
 
     /// A read that has waited is for the server to answer after all.
-    fn forward(&self, recovery: &mut Recovery, waiting: Waiting) {
+    fn forward(&self, recovery: &mut Recovery, waiting: Waiting, now: Instant) {
         let Waiting { recipient, request, since } = waiting;
+        self.waiting.update(|bytes| bytes - request.len());
+        if recipient.outbox.is_closed() {
+            return;
+        }
         let shape = self.ask(&request, |_, command| command.shape());
         let about = About { effect: Effect::Read, shape };
-        recovery.push(Ticket::new(Audience::Client(recipient), request.len(), about, since), &request);
+        let ticket = Ticket::new(Audience::Client(recipient), request.len(), about, now);
+        // For its reply it has been waiting.
+        recovery.push(Ticket { since, ..ticket }, &request);
     }
 
     /// What a request that was kept is.
@@ -85,39 +115,47 @@ fn protocol(form: Form) -> Protocol {
 }
 
 impl Lane {
-    /// Answers a read from memory, if that is right. `floor` is the last fence that proves nothing to its client: it has
-    /// been answered on another connection since.
+    /// Answers a read from memory, if that is right.
     pub fn recall(
         &self,
         command: &Command<'_>,
         outbox: &Rc<Outbox>,
         form: Form,
-        floor: FenceNumber,
+        standing: Standing,
         now: Instant,
     ) -> Recalled {
         let Some(memory) = &self.memory else { return Recalled::Forward(None) };
         let Some(question) = Question::of(command) else { return Recalled::Forward(None) };
         let (mut cache, mut link) = memory.parts();
-        cache.look_at_clocks((std::time::Instant::now(), std::time::SystemTime::now(), std::time::Instant::now()));
-        // What the client has asked before may be answered by what is newer: then a fence behind it tells as much here.
-        let is_behind = outbox.in_flight() > 0;
-        let floor = if is_behind { cache.fences() } else { floor };
-        let recalled = match cache.recall(&mut link, &question, floor, now) {
+        cache.look_at_clocks(now, || {
+            (std::time::Instant::now(), std::time::SystemTime::now(), std::time::Instant::now())
+        });
+        let asker = match standing.is_behind_waiting {
+            true => Asker { floor: cache.fences(), is_behind: false },
+            false => Asker { floor: standing.floor, is_behind: outbox.in_flight() > 0 },
+        };
+        let len = command.request.frame().len();
+        let recalled = match cache.recall(&mut link, &question, asker, now) {
             Recall::Hit(answer) => {
-                outbox.answer(|out| answer.write(out, protocol(form)));
+                outbox.deliver_now(|out| answer.write(out, protocol(form)));
                 Recalled::Answered
             }
+            // There is no more room for those who wait.
+            Recall::Unproven if memory.waiting.get() + len > self.limits.queue => {
+                Recalled::Forward(Some(Miss::Unproven))
+            }
             Recall::Unproven => {
+                memory.waiting.update(|bytes| bytes + len);
                 let recipient = Recipient { outbox: Rc::clone(outbox), slot: outbox.reserve(), form };
                 let request = Bytes::copy_from_slice(command.request.frame());
                 cache.wait(&mut link, Waiting { recipient, request, since: now });
                 Recalled::Waits
             }
             Recall::Miss(miss) => {
-                let is_away = self.has_failed.get() && !is_behind;
-                match is_away.then(|| cache.recall_stale(&link, &question, floor, now)).flatten() {
+                let is_away = self.has_failed.get() && outbox.in_flight() == 0;
+                match is_away.then(|| cache.recall_stale(&link, &question, standing.floor, now)).flatten() {
                     Some(answer) => {
-                        outbox.answer(|out| answer.write(out, protocol(form)));
+                        outbox.deliver_now(|out| answer.write(out, protocol(form)));
                         Recalled::Answered
                     }
                     None => Recalled::Forward(Some(miss)),
@@ -167,19 +205,29 @@ impl Lane {
         let (due, is_proven) = cache.hear(&mut link, ask, frame, now);
         // Of a client whose read only the server can answer, the next ones come behind it.
         let mut forwarded: Vec<Rc<Outbox>> = Vec::new();
+        let is_of_them = |forwarded: &[Rc<Outbox>], waiting: &Waiting| {
+            forwarded.iter().any(|outbox| Rc::ptr_eq(outbox, &waiting.recipient.outbox))
+        };
         for waiting in due {
             let Recipient { outbox, slot, form } = &waiting.recipient;
-            let may_answer = is_proven && !forwarded.iter().any(|other| Rc::ptr_eq(other, outbox));
-            let answer = memory
-                .ask(&waiting.request, |question, _| cache.recall_proven(&mut link, &question?, now))
-                .filter(|_| may_answer);
+            let answer = match is_proven && !is_of_them(&forwarded, &waiting) {
+                true => memory.ask(&waiting.request, |question, _| cache.recall_proven(&mut link, &question?, now)),
+                false => None,
+            };
             match answer {
-                Some(answer) => outbox.fill(*slot, |out| answer.write(out, protocol(*form))),
+                Some(answer) => {
+                    memory.waiting.update(|bytes| bytes - waiting.request.len());
+                    outbox.fill(*slot, |out| answer.write(out, protocol(*form)));
+                }
                 None => {
                     forwarded.push(Rc::clone(outbox));
-                    memory.forward(recovery, waiting);
+                    memory.forward(recovery, waiting, now);
                 }
             }
+        }
+        if !forwarded.is_empty() {
+            let behind = link.take_waiting(|waiting| is_of_them(&forwarded, waiting));
+            behind.into_iter().for_each(|waiting| memory.forward(recovery, waiting, now));
         }
     }
 
@@ -201,7 +249,8 @@ impl Lane {
             Tracking::Off { .. } => cache.end(&mut link),
         };
         self.count_tracked(was_tracked, link.is_tracked());
-        waiting.into_iter().for_each(|waiting| memory.forward(&mut self.recovery.borrow_mut(), waiting));
+        let (mut recovery, now) = (self.recovery.borrow_mut(), Instant::now());
+        waiting.into_iter().for_each(|waiting| memory.forward(&mut recovery, waiting, now));
     }
 
     /// The connection is gone: who waited for it asks the next one.
@@ -211,9 +260,9 @@ impl Lane {
         self.count_tracked(link.is_tracked(), false);
         for waiting in cache.end(&mut link) {
             match self.limits.reconnect {
-                Reconnect::Off => self.not_executed(&waiting),
+                Reconnect::Off => self.not_executed(memory, &waiting),
                 Reconnect::Conservative | Reconnect::Eager => {
-                    memory.forward(&mut self.recovery.borrow_mut(), waiting);
+                    memory.forward(&mut self.recovery.borrow_mut(), waiting, Instant::now());
                 }
             }
         }
@@ -228,16 +277,30 @@ impl Lane {
     /// Answers the reads that have waited too long for a fence.
     pub(super) fn expire_waiting(&self, now: Instant) {
         let Some(memory) = &self.memory else { return };
-        let expired = memory.link.borrow_mut().give_up(|waiting| waiting.since + self.limits.reply_timeout <= now);
-        expired.iter().for_each(|waiting| self.not_executed(waiting));
+        let is_late = |waiting: &Waiting| waiting.since + self.limits.reply_timeout <= now;
+        let expired = memory.link.borrow_mut().give_up(is_late);
+        expired.iter().for_each(|waiting| self.not_executed(memory, waiting));
     }
 
     fn count_tracked(&self, was: bool, is: bool) {
         self.server.metrics.tracked.increment(f64::from(u8::from(is)) - f64::from(u8::from(was)));
     }
 
-    fn not_executed(&self, waiting: &Waiting) {
-        waiting.recipient.outbox.fail(waiting.recipient.slot, NOT_EXECUTED);
-        self.server.metrics.not_executed.increment(1);
+    fn not_executed(&self, memory: &Memory, waiting: &Waiting) {
+        memory.waiting.update(|bytes| bytes - waiting.request.len());
+        let Recipient { outbox, slot, .. } = &waiting.recipient;
+        if !outbox.is_closed() {
+            outbox.fail(*slot, NOT_EXECUTED);
+            self.server.metrics.not_executed.increment(1);
+        }
+    }
+
+    /// The lane is of no use any more.
+    pub(super) fn close_memory(&self) {
+        self.end_memory();
+        if let Some(memory) = &self.memory {
+            let (mut cache, mut link) = memory.parts();
+            cache.forget_lost(&mut link);
+        }
     }
 }

@@ -111,7 +111,16 @@ impl Server {
         let tracking = match own_key.filter(|_| kind.protocol == Protocol::Resp3) {
             None => Tracking::Off { may_pass: false },
             Some(own_key) => {
-                let tracked = self.track(access, kind, &identity, &mut stream, own_key).await?;
+                let tracked = match self.track(access, kind, &identity, &mut stream, own_key).await {
+                    Ok(tracked) => tracked,
+                    // It has left something unanswered, which is no reason to do without it: one more, not asked for that.
+                    Err(error) => {
+                        self.note_tracking(&Err(Untracked::Unproven(error)));
+                        let again = Box::pin(self.establish(access, generation, kind, None)).await?;
+                        let tracking = Tracking::Off { may_pass: true };
+                        return Ok((Established { tracking, ..again.0 }, again.1));
+                    }
+                };
                 self.note_tracking(&tracked);
                 match tracked {
                     Ok(()) => Tracking::On { keeps_nil: identity.tells_of_creation() },
@@ -143,7 +152,7 @@ impl Server {
         // As long as any connection may take: the present one needs nothing meanwhile.
         let mut other = match timeout(access.dial.timeout, other).await.unwrap_or(Err(ConnectError::Timeout)) {
             Ok(other) => other,
-            Err(error) => return Ok(Err(Untracked::Alone(error))),
+            Err(error) => return Ok(Err(Untracked::Unproven(error))),
         };
         let proof = Proof { own_key, nonce: nonce() };
         timeout(access.dial.timeout, proof.perform(stream, &mut other)).await.unwrap_or(Err(ConnectError::Timeout))
