@@ -162,12 +162,15 @@ fn nothing_is_left(proxy: &Proxy, operator: &mut Wire) {
     wait_until("no client is left", || metric("cloakroom_client_connections") == 0.0);
     wait_until("no state is left on the server", || {
         let list = ask(operator, "CLIENT LIST");
-        list.lines().filter(|line| line.starts_with("id=")).all(|line| {
+        let none_is_left = list.lines().filter(|line| line.starts_with("id=")).all(|line| {
             let flags = line.split(' ').find_map(|field| field.strip_prefix("flags=")).expect("flags");
-            !flags.contains(['x', 'b', 'P', 'O', 't', 'd'])
+            !flags.contains(['x', 'b', 'P', 'O', 'd'])
                 && line.contains(" multi=-1 ")
                 && line.contains(" sub=0 psub=0 ")
-        })
+        });
+        // The proxy's own.
+        let tracking = list.lines().filter(|line| line.contains(" flags=t ")).count();
+        none_is_left && tracking as f64 == metric("cloakroom_cache_tracked_connections")
     });
     wait_until("only what is kept is left", || connections(operator) <= LANES + IDLE * WORKERS);
     let lost = ["closed", "io", "desync", "stalled"]
