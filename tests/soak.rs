@@ -164,9 +164,7 @@ fn nothing_is_left(proxy: &Proxy, operator: &mut Wire) {
         let list = ask(operator, "CLIENT LIST");
         let none_is_left = list.lines().filter(|line| line.starts_with("id=")).all(|line| {
             let flags = line.split(' ').find_map(|field| field.strip_prefix("flags=")).expect("flags");
-            !flags.contains(['x', 'b', 'P', 'O', 'd'])
-                && line.contains(" multi=-1 ")
-                && line.contains(" sub=0 psub=0 ")
+            !flags.contains(['x', 'b', 'P', 'O', 'd']) && line.contains(" multi=-1 ") && line.contains(" sub=0 psub=0 ")
         });
         // The proxy's own.
         let tracking = list.lines().filter(|line| line.contains(" flags=t ")).count();

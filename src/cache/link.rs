@@ -229,6 +229,11 @@ impl<W> Link<W> {
         self.generation.is_some()
     }
 
+    /// Whether what was known before its connection was lost may be told.
+    pub fn may_be_stale(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// Whether something is to be sent for it, a fence perhaps.
     pub fn has_to_send(&self) -> bool {
         self.needs_fence() || !self.touches.is_empty()

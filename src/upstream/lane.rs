@@ -253,6 +253,7 @@ impl Lane {
                     Err(error) => error,
                 };
                 self.has_failed.set(true);
+                self.answer_stale(Instant::now());
                 if let Some(said) = error.own_word() {
                     self.recovery.borrow_mut().turned_away(said, Instant::now(), fastrand::f64());
                     self.count();

@@ -170,6 +170,15 @@ impl Recovery {
         self.queue.push(Ticket::new(Audience::Ask(ask), request.len(), about, now), request);
     }
 
+    /// While there is no connection: reads that wait for one leave where `answer` has something to say to them.
+    pub(super) fn answer_waiting(&mut self, mut answer: impl FnMut(&Recipient, &[u8]) -> bool) {
+        let requests = self.queue.take_all().requests;
+        self.queue.put_first(requests.into_iter().filter(|(ticket, request)| match &ticket.audience {
+            Some(Audience::Client(recipient)) if ticket.about.effect == Effect::Read => !answer(recipient, request),
+            _ => true,
+        }));
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }

@@ -103,29 +103,59 @@ impl Identity {
     }
 }
 
+/// In the errors of the handshake.
+const STEP: &str = "the proof of CLIENT TRACKING";
+
+/// How often the proof is made again because somebody has flushed a database meanwhile.
+const AGAIN: usize = 3;
+
+/// What has changed, if the frame is a push: keys, or everything.
+fn pushed(frame: &[u8]) -> Option<&[u8]> {
+    if frame.first() == Some(&b'>') {
+        peek::elements(frame).and_then(|mut push| push.nth(1)).or(Some(b"_"))
+    } else {
+        None
+    }
+}
+
 /// One end of the proof.
 struct Side<'a, S> {
     stream: &'a mut S,
     buf: BytesMut,
     /// It was told that the probe has changed.
     was_told: bool,
+    /// It was told that everything has changed: somebody has flushed a database.
+    was_flushed: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Side<'_, S> {
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Side<'a, S> {
+    fn new(stream: &'a mut S) -> Self {
+        Self { stream, buf: BytesMut::new(), was_told: false, was_flushed: false }
+    }
+
     /// The reply to a request.
     async fn ask(&mut self, words: &[&[u8]], probe: &[u8]) -> Result<BytesMut, ConnectError> {
         let mut request = Vec::new();
         encode::request(&mut request, words);
         send(self.stream, &request).await?;
         loop {
-            let frame = raw_reply(self.stream, &mut self.buf, "the proof of CLIENT TRACKING").await?;
-            if frame.first() != Some(&b'>') {
-                return Ok(frame);
+            let frame = raw_reply(self.stream, &mut self.buf, STEP).await?;
+            let Some(what) = pushed(&frame) else { return Ok(frame) };
+            match peek::elements(what) {
+                Some(mut keys) => self.was_told |= keys.any(|key| peek::word(key) == Some(probe)),
+                None => self.was_flushed = true,
             }
-            let mut keys =
-                peek::elements(&frame).and_then(|mut push| peek::elements(push.nth(1)?)).into_iter().flatten();
-            self.was_told |= keys.any(|key| peek::word(key) == Some(probe));
         }
+    }
+
+    /// Reads what was pushed behind the last reply. Nothing is held yet that it could concern.
+    async fn finish(mut self) -> Result<(), ConnectError> {
+        while !self.buf.is_empty() {
+            if pushed(&raw_reply(self.stream, &mut self.buf, STEP).await?).is_none() {
+                return Err(ConnectError::NotRedis("the server said more than the handshake asked for".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The same, where an error ends the proof.
@@ -156,9 +186,14 @@ impl Proof<'_> {
         stream: &mut S,
         other: &mut S,
     ) -> Result<Result<(), Untracked>, ConnectError> {
-        let mut tracked = Side { stream, buf: BytesMut::new(), was_told: false };
-        let mut other = Side { stream: other, buf: BytesMut::new(), was_told: false };
-        let proven = self.steps(&mut tracked, &mut other).await?;
+        let (mut tracked, mut other) = (Side::new(stream), Side::new(other));
+        let mut proven = self.steps(&mut tracked, &mut other).await?;
+        for _ in 0..AGAIN {
+            // A flush makes the server forget whom to tell of what, and says so.
+            if matches!(proven, Err(Untracked::Silent)) && std::mem::take(&mut tracked.was_flushed) {
+                proven = self.steps(&mut tracked, &mut other).await?;
+            }
+        }
         if proven.is_err() {
             tracked.ask(&[b"CLIENT", b"TRACKING", b"OFF"], b"").await?;
             let echo = tracked.ask(&[b"ECHO", self.nonce.as_bytes()], b"").await?;
@@ -166,10 +201,8 @@ impl Proof<'_> {
                 return Err(ConnectError::NotRedis("ECHO was not answered with its own text".to_owned()));
             }
         }
-        match tracked.buf.is_empty() {
-            true => Ok(proven),
-            false => Err(ConnectError::NotRedis("the server said more than the handshake asked for".to_owned())),
-        }
+        tracked.finish().await?;
+        Ok(proven)
     }
 
     async fn steps<S: AsyncRead + AsyncWrite + Unpin>(

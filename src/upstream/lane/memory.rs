@@ -268,6 +268,22 @@ impl Lane {
         }
     }
 
+    /// The server is away: reads that wait for it are answered with what was known, where that is allowed.
+    pub(super) fn answer_stale(&self, now: Instant) {
+        let Some(memory) = &self.memory else { return };
+        let (mut cache, link) = memory.parts();
+        if !link.may_be_stale() {
+            return;
+        }
+        self.recovery.borrow_mut().answer_waiting(|Recipient { outbox, slot, form }, request| {
+            let answer = memory.ask(request, |question, _| cache.recall_stale(&link, &question?, 0, now));
+            answer.is_some_and(|answer| {
+                outbox.fill(*slot, |out| answer.write(out, protocol(*form)));
+                true
+            })
+        });
+    }
+
     /// When the oldest read will have waited too long for a fence.
     pub(super) fn waiting_until(&self) -> Option<Instant> {
         let since = self.memory.as_ref()?.link.borrow().oldest_waiting()?.since;
