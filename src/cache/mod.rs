@@ -22,7 +22,7 @@
 //! | with a `staleness` of 0 the fence must be sent after the read was asked | linearizable |
 //! | what was answered elsewhere, or by a script, needs a fence sent after it | a client never reads older than it has read |
 //! | what lives for a while is given out no longer | the server tells of an expiry late, or never |
-//! | a `GET` under way is joined by nobody | it may have been answered before the other one was asked |
+//! | who asks for what is being fetched needs a fence, too | the fetch may have been answered before he asked |
 //! | nothing is held for longer than `max_residency` | whatever a server may not tell of |
 //!
 //! # Why
@@ -85,7 +85,7 @@ pub struct Terms {
 pub struct Asker {
     /// The last fence that proves nothing to it: it has been answered elsewhere since.
     pub floor: FenceNumber,
-    /// Something it has asked before is sent and not answered: this must not overtake it, nor be older.
+    /// A write it has asked for is not answered: this must not overtake it.
     pub is_behind: bool,
 }
 
@@ -187,12 +187,15 @@ impl Cache {
     /// What is known in answer to a read.
     pub fn recall<W>(&mut self, link: &mut Link<W>, question: &Question<'_>, asker: Asker, now: Instant) -> Recall {
         let answer = match self.answer(link, question, now) {
-            Ok(_) if asker.is_behind => return Recall::Miss(Miss::Behind),
-            Ok(answer) => answer,
+            Ok(answer) => Some(answer),
+            // The fence comes behind what is under way, which is held by then.
+            Err(_) if self.is_fetching(link, question) => None,
             Err(miss) => return Recall::Miss(miss),
         };
-        let Some(age) = self.age_of_proof(link, asker.floor, now) else {
+        let proven = answer.zip(self.age_of_proof(link, asker.floor, now));
+        let Some((answer, age)) = proven.filter(|_| !asker.is_behind) else {
             return match link.refused_until.is_some_and(|until| now < until) {
+                _ if asker.is_behind => Recall::Miss(Miss::Behind),
                 true => Recall::Miss(Miss::Unproven),
                 false => Recall::Unproven,
             };
@@ -255,6 +258,12 @@ impl Cache {
         // Of the clock, a thousandth may be wrong.
         let is_young = age + age / 1000 <= self.terms.staleness && !self.terms.staleness.is_zero();
         (is_young && self.holds.has_run_no_script_since(proof.scripts)).then_some(age)
+    }
+
+    /// Whether what is asked for is being fetched, and can be held.
+    fn is_fetching<W>(&self, link: &Link<W>, question: &Question<'_>) -> bool {
+        let lease = question.value_of().and_then(|key| link.leases.get(key));
+        lease.is_some_and(|lease| self.holds.is_current(&lease.0.stamp))
     }
 
     /// What is held of a key, if it may be given out for what it is.

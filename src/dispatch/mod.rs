@@ -51,6 +51,8 @@ pub struct Track {
     lane: Option<(Kind, Rc<Lane>)>,
     /// The last fence when the client was answered on another connection, at the earliest.
     floor: FenceNumber,
+    /// Its last request that was no read.
+    write: Option<Slot>,
     /// Its last read that waits for a fence.
     waiting: Option<Slot>,
 }
@@ -132,11 +134,11 @@ impl Dispatch {
                 track.lane = Some((kind, self.lane(kind)));
             }
         }
-        let Track { lane: Some((_, lane)), floor, waiting } = track else { unreachable!("just set") };
-        let is_waiting = waiting.is_some_and(|slot| !outbox.has_answered(slot));
+        let Track { lane: Some((_, lane)), floor, write, waiting } = track else { unreachable!("just set") };
+        let is_open = |slot: Option<Slot>| slot.is_some_and(|slot| !outbox.has_answered(slot));
         let mut miss = None;
         if command.effect() == Effect::Read {
-            let standing = Standing { floor: *floor, is_behind_waiting: is_waiting };
+            let standing = Standing { floor: *floor, is_behind_write: is_open(*write) };
             match lane.recall(command, outbox, form, standing, now) {
                 Recalled::Answered => return Forwarded::Sent,
                 Recalled::Waits => {
@@ -146,12 +148,17 @@ impl Dispatch {
                 Recalled::Forward(why) => miss = why,
             }
         }
-        // What waits for a fence may still have to be sent.
-        if is_waiting {
-            return Forwarded::Wait;
+        // What waits for a fence may still have to be sent: it must not come behind this.
+        if is_open(*waiting) {
+            lane.forward_waiting(outbox, now);
         }
         match lane.send(command, outbox, form, miss, now) {
-            Admission::Accepted => Forwarded::Sent,
+            Admission::Accepted => {
+                if command.effect() == Effect::Write {
+                    *write = Some(outbox.newest());
+                }
+                Forwarded::Sent
+            }
             Admission::Full => Forwarded::Wait,
             Admission::Refused => Forwarded::Refused,
         }

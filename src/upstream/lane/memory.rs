@@ -52,8 +52,8 @@ impl fmt::Debug for Waiting {
 pub struct Standing {
     /// The last fence that proves nothing to it: it has been answered on another connection since.
     pub floor: FenceNumber,
-    /// All that is in flight of it waits for a fence, and so must this.
-    pub is_behind_waiting: bool,
+    /// Something that is no read is in flight of it.
+    pub is_behind_write: bool,
 }
 
 /// What memory has to say about a read.
@@ -130,10 +130,10 @@ impl Lane {
         cache.look_at_clocks(now, || {
             (std::time::Instant::now(), std::time::SystemTime::now(), std::time::Instant::now())
         });
-        let asker = match standing.is_behind_waiting {
-            true => Asker { floor: cache.fences(), is_behind: false },
-            false => Asker { floor: standing.floor, is_behind: outbox.in_flight() > 0 },
-        };
+        // What it has asked before may be answered by what is newer: a fence behind that tells as much here, and takes no
+        // longer.
+        let floor = if outbox.in_flight() > 0 { cache.fences() } else { standing.floor };
+        let asker = Asker { floor, is_behind: standing.is_behind_write };
         let len = command.request.frame().len();
         let recalled = match cache.recall(&mut link, &question, asker, now) {
             Recall::Hit(answer) => {
@@ -237,6 +237,15 @@ impl Lane {
             let (mut cache, mut link) = memory.parts();
             cache.told(&mut link, push)
         })
+    }
+
+    /// Something of this client is about to be sent: its reads that wait for a fence go before.
+    pub fn forward_waiting(&self, outbox: &Rc<Outbox>, now: Instant) {
+        let Some(memory) = &self.memory else { return };
+        let is_theirs = |waiting: &Waiting| Rc::ptr_eq(outbox, &waiting.recipient.outbox);
+        let waiting = memory.link.borrow_mut().take_waiting(is_theirs);
+        let mut recovery = self.recovery.borrow_mut();
+        waiting.into_iter().for_each(|waiting| memory.forward(&mut recovery, waiting, now));
     }
 
     /// A connection is there.
