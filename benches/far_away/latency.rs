@@ -23,6 +23,8 @@ pub(crate) struct Latency {
     p99: f64,
     /// Parts of a hundred that were answered from the proxy's memory; `None` without a cache.
     hits: Option<f64>,
+    /// Upstream, for each read.
+    requests: f64,
 }
 
 /// What a cache does with a read.
@@ -36,10 +38,11 @@ enum Read {
     Second,
 }
 
-const COLUMNS: [Column<Latency>; 3] = [
+const COLUMNS: [Column<Latency>; 4] = [
     Column { heading: "median µs", of: |latency| Some(latency.median), decimals: 0 },
     Column { heading: "p99 µs", of: |latency| Some(latency.p99), decimals: 0 },
     Column { heading: "hits %", of: |latency| latency.hits, decimals: 1 },
+    Column { heading: "upstream requests", of: |latency| Some(latency.requests), decimals: 3 },
 ];
 
 const RATIOS: [Ratio<Latency>; 2] = [
@@ -122,15 +125,14 @@ impl<'a> Asking<'a> {
     }
 
     fn each(&mut self, keys: impl Iterator<Item = String>) -> Latency {
-        let before = self.place.hits();
+        let before = (self.place.hits(), self.place.requests());
         let mut times: Vec<_> = keys.map(|key| self.get(&key)).collect();
-        let hits = before.zip(self.place.hits()).map(|(before, after)| after - before);
+        let after = (self.place.hits(), self.place.requests());
+        let per_read = |count: f64| count / times.len() as f64;
+        let hits = before.0.zip(after.0).map(|(before, after)| 100.0 * per_read(after - before));
+        let requests = per_read((after.1 - before.1) as f64);
         times.sort_unstable();
         let micros = |rank: usize| times[rank].as_secs_f64() * 1e6;
-        Latency {
-            median: micros(times.len() / 2),
-            p99: micros(times.len() * 99 / 100),
-            hits: hits.map(|hits| 100.0 * hits / times.len() as f64),
-        }
+        Latency { median: micros(times.len() / 2), p99: micros(times.len() * 99 / 100), hits, requests }
     }
 }
