@@ -5,19 +5,19 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 
+use clap::ValueEnum;
+
 use crate::support::DEADLINE;
 use crate::target::Target;
 
-/// How many different keys are asked for.
-const KEYS: usize = 10_000;
 /// As long as a session's key is: a prefix and the cookie's worth of randomness.
 const KEY_LENGTH: usize = 40;
-/// `redis-benchmark` writes a random number below [`KEYS`] here, with twelve digits.
+/// `redis-benchmark` writes a random number below [`Load::keys`] here, with twelve digits.
 const RANDOM: &str = "__rand_int__";
 /// A load that is not over by then never will be: a reply is missing.
 const PATIENCE: &str = "120";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Request {
     Get,
     Set,
@@ -30,15 +30,17 @@ pub(crate) struct Load {
     pub(crate) pipeline: u32,
     pub(crate) requests: u32,
     pub(crate) clients: u32,
+    /// How many different keys are asked for.
+    pub(crate) keys: usize,
     pub(crate) value_size: usize,
 }
 
 impl Load {
     pub(crate) fn title(&self) -> String {
-        let Self { request, pipeline, requests, clients, value_size } = self;
+        let Self { request, pipeline, requests, clients, keys, value_size } = self;
         format!(
             "{request}, pipeline {pipeline} \
-             ({clients} clients, keys of {KEY_LENGTH} B, values of {value_size} B, {requests} requests a round)"
+             ({clients} clients, {keys} keys of {KEY_LENGTH} B, values of {value_size} B, {requests} requests a round)"
         )
     }
 
@@ -74,7 +76,7 @@ impl Load {
         option("-c", self.clients.to_string());
         option("-n", self.requests.to_string());
         option("-P", self.pipeline.to_string());
-        option("-r", KEYS.to_string());
+        option("-r", self.keys.to_string());
         command.extend([self.request.to_string(), key(RANDOM)]);
         match self.request {
             Request::Get => {}
@@ -94,21 +96,21 @@ impl fmt::Display for Request {
 }
 
 /// Writes every key there can be, past the proxy.
-pub(crate) fn fill(target: &Target, value_size: usize) {
+pub(crate) fn fill(target: &Target, keys: usize, value_size: usize) {
     let mut server = connect(target.server_port());
     let value = value(value_size);
-    for number in 0..KEYS {
+    for number in 0..keys {
         let key = key(&format!("{number:012}"));
         let set = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${value_size}\r\n{value}\r\n", key.len());
         server.write_all(set.as_bytes()).expect("the server reads");
     }
-    expect(&mut server, &"+OK\r\n".repeat(KEYS), "the server");
+    expect(&mut server, &"+OK\r\n".repeat(keys), "the server");
 }
 
 /// Panics unless the target gives the right answer: a fast wrong one is worth nothing.
-pub(crate) fn check(target: &Target, value_size: usize) {
+pub(crate) fn check(target: &Target, keys: usize, value_size: usize) {
     let mut stream = connect(target.port());
-    for number in [0, KEYS / 2, KEYS - 1] {
+    for number in [0, keys / 2, keys - 1] {
         let key = key(&format!("{number:012}"));
         let get = format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
         stream.write_all(get.as_bytes()).expect("the target reads");

@@ -14,18 +14,21 @@
 //! One target works at a time, and the targets take turns: whatever else the machine does,
 //! all of them feel it. Read the ratios, which are taken within a round, before the figures.
 //!
-//! [`target`] starts the processes, [`load`] makes them work, [`meter`] asks the kernel what
-//! that took, [`report`] finds medians and ratios. `benches/README.md` explains the columns.
+//! [`target`] starts the processes, [`load`] makes them work, [`meter`] asks the kernel what that took, [`report`]
+//! says which figures come of it, [`mod@table`] finds medians and ratios. `benches/README.md` explains the columns.
 //!
 //! # Why
 //! Time alone says who is in whose way on a machine with few cores. The CPU time and the
 //! system calls of the proxy say what it costs, so they are measured too. Nothing is asserted.
 
+mod hits;
 mod load;
+mod machine;
 mod meter;
 mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod table;
 mod target;
 
 use std::collections::BTreeSet;
@@ -34,7 +37,8 @@ use clap::{Parser, ValueEnum};
 
 use load::{Load, Request};
 use meter::SyscallCounter;
-use report::Sample;
+use report::Figures;
+use table::Sample;
 use target::{Kind, Target};
 
 /// Measures cloakroom, nutcracker and a bare redis-server side by side.
@@ -52,11 +56,17 @@ struct Args {
     /// Only this pipeline depth.
     #[arg(long)]
     only: Option<Depth>,
+    /// Only these commands.
+    #[arg(long, value_delimiter = ',', default_value = "get,set")]
+    commands: Vec<Request>,
+    /// How many different keys are asked for.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    keys: u32,
     /// Size of the values in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 200)]
     values: usize,
     /// What to measure.
-    #[arg(long, value_delimiter = ',', default_value = "redis,nutcracker,cloakroom-1,cloakroom-2")]
+    #[arg(long, value_delimiter = ',', default_values = ["redis", "nutcracker", "cloakroom-1", "cloakroom-2"])]
     targets: Vec<Kind>,
     /// Cargo adds it: see `main`.
     #[arg(long, hide = true)]
@@ -90,45 +100,44 @@ fn main() {
     let targets: Vec<Target> = kinds.into_iter().filter_map(Target::start).collect();
     report::introduce(&counter);
     let samples = measure(&args, &targets, &counter);
-    for case in cases(args.only) {
+    for (case, samples) in args.cases().zip(samples) {
         println!("\n### {}\n", args.load(case).title());
-        report::tables(&targets, case, &samples);
+        report::tables(&targets, &samples);
     }
 }
 
-/// Everything, in the order of the picture above.
-fn measure(args: &Args, targets: &[Target], counter: &SyscallCounter) -> Vec<Sample> {
+/// Everything, in the order of the picture above; the samples case by case.
+fn measure(args: &Args, targets: &[Target], counter: &SyscallCounter) -> Vec<Vec<Sample<Figures>>> {
+    let (keys, values) = (args.keys as usize, args.values);
     for target in targets {
-        load::fill(target, args.values);
-        for case in cases(args.only) {
-            load::check(target, args.values);
-            // Buffers grow and caches warm up before anything counts.
-            args.load(case).shorter().run(target);
-        }
+        load::fill(target, keys, values);
+        load::check(target, keys, values);
     }
-    let mut samples = Vec::new();
+    let mut samples: Vec<_> = args.cases().map(|_| Vec::new()).collect();
     for round in 0..args.rounds {
-        for case in cases(args.only) {
+        for (case, samples) in args.cases().zip(&mut samples) {
             let load = args.load(case);
             for turn in 0..targets.len() {
                 let target = &targets[(turn + round as usize) % targets.len()];
-                samples.push(Sample::take(round, case, target, &load, counter));
+                let values = Figures::take(target, &load, counter);
+                samples.push(Sample { round, row: target.name(), values });
             }
         }
         eprintln!("round {} of {} done", round + 1, args.rounds);
     }
     for target in targets {
-        load::check(target, args.values);
+        load::check(target, keys, values);
     }
     samples
 }
 
-fn cases(only: Option<Depth>) -> impl Iterator<Item = Case> {
-    let depths = [Depth::P1, Depth::P16].into_iter().filter(move |depth| only.is_none_or(|only| only == *depth));
-    depths.flat_map(|depth| [Request::Get, Request::Set].map(|request| Case { request, depth }))
-}
-
 impl Args {
+    fn cases(&self) -> impl Iterator<Item = Case> {
+        let depths = [Depth::P1, Depth::P16].into_iter().filter(|depth| self.only.is_none_or(|only| only == *depth));
+        let requests = || [Request::Get, Request::Set].into_iter().filter(|request| self.commands.contains(request));
+        depths.flat_map(move |depth| requests().map(move |request| Case { request, depth }))
+    }
+
     fn load(&self, case: Case) -> Load {
         let factor = match case.depth {
             Depth::P1 => 1,
@@ -139,6 +148,7 @@ impl Args {
             pipeline: case.depth.pipeline(),
             requests: self.requests * factor,
             clients: self.clients,
+            keys: self.keys as usize,
             value_size: self.values,
         }
     }

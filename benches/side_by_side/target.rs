@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
+use crate::hits::hits;
 use crate::support::{Proxy, RedisServer, wait_until};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -19,6 +20,28 @@ pub(crate) enum Kind {
     OneWorker,
     #[value(name = "cloakroom-2")]
     TwoWorkers,
+    #[value(name = "cloakroom-cached")]
+    Cached,
+    #[value(name = "cloakroom-confirmed")]
+    Confirmed,
+}
+
+impl Kind {
+    /// As the tables call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis direct",
+            Self::Nutcracker => "nutcracker",
+            Self::OneWorker => "cloakroom, 1 worker",
+            Self::TwoWorkers => "cloakroom, 2 workers",
+            Self::Cached => "cloakroom, cached",
+            Self::Confirmed => "cloakroom, confirmed",
+        }
+    }
+
+    fn has_cache(self) -> bool {
+        matches!(self, Self::Cached | Self::Confirmed)
+    }
 }
 
 /// Processes that only wait while they are not measured. Killed when dropped.
@@ -41,18 +64,23 @@ impl Target {
         let proxy = match kind {
             Kind::Redis => None,
             Kind::Nutcracker => Some(AnyProxy::Nutcracker(Nutcracker::start(&server)?)),
-            Kind::OneWorker => Some(AnyProxy::Cloakroom(cloakroom(&server, 1))),
-            Kind::TwoWorkers => Some(AnyProxy::Cloakroom(cloakroom(&server, 2))),
+            Kind::OneWorker => Some(AnyProxy::Cloakroom(cloakroom(&server, 1, FORWARDING))),
+            Kind::TwoWorkers => Some(AnyProxy::Cloakroom(cloakroom(&server, 2, FORWARDING))),
+            Kind::Cached => Some(AnyProxy::Cloakroom(cloakroom(&server, 1, CACHED))),
+            Kind::Confirmed => Some(AnyProxy::Cloakroom(cloakroom(&server, 1, CONFIRMED))),
         };
         Some(Self { kind, proxy, server })
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Redis => "redis direct",
-            Kind::Nutcracker => "nutcracker",
-            Kind::OneWorker => "cloakroom, 1 worker",
-            Kind::TwoWorkers => "cloakroom, 2 workers",
+        self.kind.name()
+    }
+
+    /// Requests answered from memory so far; `None` without a cache.
+    pub(crate) fn hits(&self) -> Option<f64> {
+        match &self.proxy {
+            Some(AnyProxy::Cloakroom(proxy)) if self.kind.has_cache() => Some(hits(proxy)),
+            _ => None,
         }
     }
 
@@ -81,7 +109,12 @@ impl Target {
     }
 }
 
-fn cloakroom(server: &RedisServer, workers: u32) -> Proxy {
+/// Three ways to set `[cache]`.
+pub(crate) const FORWARDING: &str = "enabled = false";
+pub(crate) const CACHED: &str = "enabled = true\nstaleness = \"100ms\"";
+pub(crate) const CONFIRMED: &str = "enabled = true\nstaleness = \"0\"";
+
+fn cloakroom(server: &RedisServer, workers: u32, cache: &str) -> Proxy {
     let proxy = Proxy::start(&format!(
         r#"
         [listen]
@@ -93,6 +126,8 @@ fn cloakroom(server: &RedisServer, workers: u32) -> Proxy {
         address = "127.0.0.1:0"
         [log]
         format = "json"
+        [cache]
+        {cache}
         "#,
         server.address()
     ));
