@@ -1,0 +1,119 @@
+//! A client that reads: many at once, of few keys.
+
+use std::thread;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::history::{ANY, DATABASES, Event, History, KEYS, NIL, Read, Through, Token, name};
+use super::support::request;
+use super::talk::{Answer, Scene, Talker};
+
+/// Reads sent together, at most.
+const BATCH: usize = 64;
+
+/// How to ask about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Get,
+    /// Whether there is a value is all they tell.
+    Exists,
+    Length,
+    TimeToLive,
+    /// All keys.
+    All,
+}
+
+pub(crate) struct Reader<'a> {
+    scene: &'a Scene,
+    talker: Talker<'a>,
+    random: Rng,
+    database: usize,
+    history: History,
+    /// Microseconds it rests between batches, at most.
+    rest: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(scene: &'a Scene, through: Through, rest: u64, mut random: Rng) -> Self {
+        let database = if random.u8(0..4) == 0 { DATABASES - 1 } else { 0 };
+        let talker = Talker::new(scene, through, database, random.bool());
+        Self { scene, talker, random, database, history: History::new(through), rest }
+    }
+
+    pub(crate) fn run(mut self) -> History {
+        while !self.scene.is_over() {
+            if !self.talker.is_connected() {
+                self.talker.close();
+                self.talker.connect();
+                self.history.events.push(Event::Connected);
+            }
+            self.batch();
+            thread::sleep(Duration::from_micros(self.random.u64(0..=self.rest)));
+        }
+        self.history
+    }
+
+    fn batch(&mut self) {
+        let count = if self.random.u8(0..4) == 0 { 1 } else { self.random.usize(1..=BATCH) };
+        let questions: Vec<_> = (0..count).map(|_| self.question()).collect();
+        let mut bytes = Vec::with_capacity(count * 24);
+        for (question, key) in &questions {
+            let key = name(*key);
+            bytes.extend(match question {
+                Question::Get => request(&["GET", &key]),
+                Question::Exists => request(&["EXISTS", &key]),
+                Question::Length => request(&["STRLEN", &key]),
+                Question::TimeToLive => request(&["PTTL", &key]),
+                Question::All => request(&[vec!["MGET".to_owned()], (0..KEYS).map(name).collect()].concat()),
+            });
+        }
+        let moves = self.scene.moves();
+        let invoked = self.scene.clock.now();
+        let is_sent = self.talker.send(&bytes).is_some();
+        let mut reads = Vec::with_capacity(count);
+        for (question, key) in questions {
+            let Some(answer) = self.talker.hear().filter(|_| is_sent) else {
+                self.talker.close();
+                break;
+            };
+            let told_at = self.scene.clock.now();
+            let mut read = |key: usize, token: Token| {
+                let key = u8::try_from(self.database * KEYS + key).expect("few keys");
+                reads.push(Read { key, count: 1, token, invoked, told_at });
+            };
+            let is_there = |is_there: bool| if is_there { ANY } else { NIL };
+            match (question, answer) {
+                (_, Answer::Error(_)) => self.history.errors += 1,
+                (Question::Get, Answer::Value(token)) => read(key, token),
+                (Question::Exists | Question::Length, Answer::Number(number)) => read(key, is_there(number > 0)),
+                (Question::TimeToLive, Answer::Number(number)) => read(key, is_there(number != -2)),
+                (Question::All, Answer::List(elements)) if elements.len() == KEYS => {
+                    for (key, element) in elements.into_iter().enumerate() {
+                        if let Answer::Value(token) = element {
+                            read(key, token);
+                        }
+                    }
+                }
+                (question, other) => self.history.violations.push(format!("{question:?} was answered {other:?}")),
+            }
+        }
+        // Whoever was the primary may not have known that it is no more.
+        let is_trusted = moves.is_multiple_of(2) && self.scene.moves() == moves;
+        if self.history.through != Through::Direct || is_trusted {
+            reads.into_iter().for_each(|read| self.history.read(read));
+        }
+    }
+
+    fn question(&mut self) -> (Question, usize) {
+        let question = match self.random.u8(0..100) {
+            0..2 => Question::Exists,
+            2..4 => Question::Length,
+            4..6 => Question::TimeToLive,
+            6..8 => Question::All,
+            _ => Question::Get,
+        };
+        // Some keys are hotter than others.
+        (question, self.random.usize(0..KEYS).min(self.random.usize(0..KEYS)))
+    }
+}
