@@ -12,15 +12,27 @@
 
 mod support;
 
+#[path = "hot_sessions/away.rs"]
+mod away;
+#[path = "hot_sessions/bounds.rs"]
+mod bounds;
+#[path = "hot_sessions/facts.rs"]
+mod facts;
 #[path = "faults/fault.rs"]
 #[allow(dead_code, reason = "the silences are for those who judge writes")]
 mod fault;
+#[path = "hot_sessions/fresh.rs"]
+mod fresh;
 #[path = "hot_sessions/history.rs"]
 mod history;
+#[path = "hot_sessions/hits.rs"]
+mod hits;
 #[path = "hot_sessions/judge.rs"]
 mod judge;
 #[path = "hot_sessions/judged.rs"]
 mod judged;
+#[path = "hot_sessions/lagging.rs"]
+mod lagging;
 #[path = "hot_sessions/reader.rs"]
 mod reader;
 #[path = "hot_sessions/schedule.rs"]
@@ -31,6 +43,8 @@ mod talk;
 mod timeline;
 #[path = "hot_sessions/trouble.rs"]
 mod trouble;
+#[path = "hot_sessions/untracked.rs"]
+mod untracked;
 #[path = "hot_sessions/writer.rs"]
 mod writer;
 

@@ -119,7 +119,7 @@ pub(crate) fn run(course: Course, seed: u64, certificates: &Certificates) -> Res
     if wrong.is_empty() { Ok(tally) } else { Err(report(&schedule, &wrong, &proxies)) }
 }
 
-fn start_server(evicts: bool) -> RedisServer {
+pub(crate) fn start_server(evicts: bool) -> RedisServer {
     // What is executed is in a file before it is answered, and stays there.
     let options = RedisServer::with()
         .config("appendonly yes")
@@ -177,6 +177,8 @@ fn play(schedule: &mut Schedule, place: &mut Place<'_>, relays: &[Relay; 2]) -> 
         .collect();
     let evicts = schedule.evicts;
     thread::scope(|scope| {
+        // However this ends, they go.
+        let _over = Over(scene);
         let mut clients: Vec<_> = readers.into_iter().map(|reader| scope.spawn(move || reader.run())).collect();
         clients.extend(writers.into_iter().map(|writer| scope.spawn(move || writer.run())));
         let ticker = scope.spawn(move || tick(scene));
@@ -189,6 +191,7 @@ fn play(schedule: &mut Schedule, place: &mut Place<'_>, relays: &[Relay; 2]) -> 
             .on_the_way
             .iter()
             .zip(relays)
+            .take(place.proxies.len())
             .map(|(faults, relay)| scope.spawn(move || faults.iter().for_each(|fault| fault.happen(relay))))
             .collect();
         schedule.troubles.iter().for_each(|trouble| trouble.happen(place));
@@ -201,8 +204,17 @@ fn play(schedule: &mut Schedule, place: &mut Place<'_>, relays: &[Relay; 2]) -> 
     })
 }
 
+/// Everything is over when this is dropped.
+struct Over<'a>(&'a Scene);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Writes all the time, so that it is known when the server did what nobody asked for.
-fn tick(scene: &Scene) -> Vec<Write> {
+pub(crate) fn tick(scene: &Scene) -> Vec<Write> {
     let mut talker = Talker::new(scene, Through::Direct, 0, false);
     let mut ticks = Vec::new();
     while !scene.is_over() {
@@ -241,7 +253,7 @@ fn fill(scene: &Scene, mut random: Rng) {
 }
 
 /// What the server has executed since it was empty. `None` if part of it came as a whole, from another server.
-fn log(server: &RedisServer) -> Option<Vec<Vec<String>>> {
+pub(crate) fn log(server: &RedisServer) -> Option<Vec<Vec<String>>> {
     let directory = server.directory().join("appendonlydir");
     let is_whole = !directory.join("appendonly.aof.2.base.rdb").exists();
     is_whole.then(|| entries(&fs::read(directory.join("appendonly.aof.1.incr.aof")).expect("the server's log")))
@@ -262,7 +274,7 @@ fn tally(schedule: &Schedule, histories: &[History], proxies: &[&Proxy]) -> Tall
             *tally.metrics.entry(name.to_owned()).or_default() += value.parse::<f64>().map_or(0, |value| value as u64);
         }
     }
-    let on_the_way = schedule.on_the_way.iter().flatten().map(Planned::name);
+    let on_the_way = schedule.on_the_way.iter().take(proxies.len()).flatten().map(Planned::name);
     for name in on_the_way.chain(schedule.troubles.iter().map(Troubled::name)) {
         *tally.troubles.entry(name).or_default() += 1;
     }

@@ -1,0 +1,155 @@
+//! The server is there no more, or is no primary any more: hits end in time, whoever notices.
+
+use std::time::Instant;
+
+use super::facts::{ALONE, cached, heat, metric, millis};
+use super::support::{Cut, Proxy, RedisServer, Relay, Wire, wait_until};
+
+/// Asks until nothing comes for a while. When the last read was asked that was answered with this.
+fn last_hit(client: &mut Wire, value: &str) -> Instant {
+    let mut last = Instant::now();
+    loop {
+        let asked = Instant::now();
+        client.say(&["GET k"]);
+        match client.try_frame() {
+            Ok(frame) if super::support::shown(&frame) == value => last = asked,
+            Ok(_) | Err(_) => return last,
+        }
+    }
+}
+
+fn client(proxy: &Proxy) -> Wire {
+    Wire::connect(proxy.port()).patience(millis(400))
+}
+
+#[test]
+fn a_stopped_server_ends_hits_within_staleness() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE]);
+    server.cli(&["SET", "k", "v"]);
+    let mut client = client(&proxy);
+    heat(&proxy, &mut client, &["k"]);
+    server.pause();
+    let stopped = Instant::now();
+    let last = last_hit(&mut client, "v");
+    server.resume();
+    assert!(last < stopped + millis(100), "a hit {:?} after the server stopped", last - stopped);
+    assert_eq!(client.hear(), "v", "it has waited");
+}
+
+#[test]
+fn a_blackhole_ends_hits_within_staleness() {
+    let server = RedisServer::plain();
+    let relay = Relay::to(&server.address());
+    let proxy = behind(&relay, &[]);
+    server.cli(&["SET", "k", "v"]);
+    let mut client = client(&proxy);
+    heat(&proxy, &mut client, &["k"]);
+    relay.stop();
+    let stopped = Instant::now();
+    server.cli(&["SET", "k", "new"]);
+    let last = last_hit(&mut client, "v");
+    assert!(last < stopped + millis(100), "a hit {:?} after the last that was heard", last - stopped);
+    relay.resume();
+    assert_eq!(client.hear(), "new", "it has waited");
+}
+
+#[test]
+fn a_demoted_server_ends_hits_in_time() {
+    let server = RedisServer::plain();
+    let other = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE]);
+    proxy.allow("upstream connection lost");
+    proxy.allow("upstream unavailable");
+    other.cli(&["SET", "k", "new"]);
+    server.cli(&["SET", "k", "v"]);
+    let mut client = client(&proxy);
+    heat(&proxy, &mut client, &["k"]);
+    // It will not hear of anything from where nobody is.
+    let nobody = Relay::to("127.0.0.1:1");
+    let port = nobody.address().rsplit(':').next().map(ToOwned::to_owned).expect("a port");
+    server.cli(&["REPLICAOF", "127.0.0.1", &port]);
+    let demoted = Instant::now();
+    let before = metric(&proxy, "hits_total");
+    wait_until("hits have ended", || {
+        client.say(&["GET k"]);
+        let _ = client.try_frame();
+        let hits = metric(&proxy, "hits_total");
+        demoted.elapsed() > millis(150) && {
+            client.say(&["GET k"]);
+            let _ = client.try_frame();
+            metric(&proxy, "hits_total") == hits
+        }
+    });
+    assert!(demoted.elapsed() < millis(2500), "hits went on, from {before}");
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+}
+
+#[test]
+fn a_lost_connection_takes_its_values_with_it() {
+    let server = RedisServer::plain();
+    let relay = Relay::to(&server.address());
+    let proxy = behind(&relay, &["cache.staleness = \"10s\""]);
+    server.cli(&["SET", "k", "v"]);
+    let mut client = Wire::connect(proxy.port());
+    for value in 1..10 {
+        heat(&proxy, &mut client, &["k"]);
+        relay.stop_direction(super::support::Direction::Replies);
+        server.cli(&["SET", "k", &value.to_string()]);
+        relay.cut(Cut::Reset);
+        relay.resume();
+        // Until it is noticed, it is not known; the next round trip is the latest.
+        wait_until("it is seen", || client.ask("GET k") == value.to_string());
+    }
+}
+
+#[test]
+fn a_server_that_is_away_may_be_covered_for_a_while() {
+    let mut server = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE, "cache.serve_stale_on_error = \"3s\"", "upstream.queue_timeout = \"300ms\""]);
+    proxy.allow("upstream connection lost");
+    proxy.allow("upstream unavailable");
+    server.cli(&["SET", "k", "v"]);
+    server.cli(&["SET", "brief", "v", "PX", "700"]);
+    let mut client = Wire::connect(proxy.port());
+    heat(&proxy, &mut client, &["k", "brief"]);
+    server.kill();
+    let killed = Instant::now();
+    assert_eq!(client.ask("GET k"), "v");
+    assert!(client.ask("GET other").starts_with("-LOADING"), "it was never held");
+    wait_until("what has expired is not told", || client.ask("GET brief").starts_with("-LOADING"));
+    assert_eq!(client.ask("GET k"), "v");
+    assert!(client.ask("SET k new").starts_with("-LOADING"));
+    wait_until("the while is over", || client.ask("GET k").starts_with("-LOADING"));
+    assert!(killed.elapsed() > millis(2000), "over after {:?}", killed.elapsed());
+    assert!(metric(&proxy, "stale_total") >= 2);
+    server.start();
+    wait_until("the server is asked again", || client.ask("GET k") == "$-1");
+}
+
+#[test]
+fn a_server_that_is_away_is_not_covered_by_default() {
+    let mut server = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE, "upstream.queue_timeout = \"300ms\""]);
+    proxy.allow("upstream connection lost");
+    proxy.allow("upstream unavailable");
+    server.cli(&["SET", "k", "v"]);
+    let mut client = Wire::connect(proxy.port());
+    heat(&proxy, &mut client, &["k"]);
+    server.kill();
+    wait_until("hits have ended", || client.ask("GET k").starts_with("-LOADING"));
+    assert_eq!(metric(&proxy, "stale_total"), 0);
+}
+
+fn behind(relay: &Relay, lines: &[&str]) -> Proxy {
+    let proxy = Proxy::start(&format!(
+        "listen.address = \"127.0.0.1:0\"\nlisten.workers = 1\nmetrics.address = \"127.0.0.1:0\"\n\
+         log.format = \"json\"\nupstream.server = \"{}\"\ncache.enabled = true\n{}\n",
+        relay.address(),
+        lines.join("\n"),
+    ));
+    proxy.allow("upstream connection lost");
+    proxy.allow("upstream unavailable");
+    proxy.wait_ready();
+    proxy
+}

@@ -1,0 +1,62 @@
+//! What the facts are seen with: who was asked what, and what the proxy says of itself.
+
+use std::time::Duration;
+
+use super::support::{Proxy, RedisServer, Wire, wait_until};
+
+/// As long as may be: nothing is found out just because it was time to ask.
+pub(crate) const LONG: &str = "cache.staleness = \"10s\"";
+
+/// One worker, so that it is known who has read what.
+pub(crate) const ALONE: &str = "listen.workers = 1";
+
+/// A proxy whose cache is on.
+pub(crate) fn cached(server: &RedisServer, lines: &[&str]) -> Proxy {
+    Proxy::with(server, &[&["cache.enabled = true"], lines].concat())
+}
+
+/// The sum of a metric over its labels.
+pub(crate) fn metric(proxy: &Proxy, name: &str) -> u64 {
+    let name = format!("cloakroom_cache_{name}");
+    let (_, text) = proxy.get("/metrics");
+    let lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let values = lines.filter(|(key, _)| key.split('{').next() == Some(&name));
+    let values: Vec<f64> = values.map(|(_, value)| value.parse().expect("a number")).collect();
+    assert!(!values.is_empty(), "no metric {name}");
+    values.iter().sum::<f64>() as u64
+}
+
+/// How often the server has executed a command.
+pub(crate) fn calls(server: &RedisServer, command: &str) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    calls.map_or(0, |calls| calls.split(',').next().and_then(|calls| calls.parse().ok()).expect("a number"))
+}
+
+/// How often `deed` lets the server execute a command.
+pub(crate) fn calls_of(server: &RedisServer, command: &str, deed: impl FnOnce()) -> u64 {
+    let before = calls(server, command);
+    deed();
+    calls(server, command) - before
+}
+
+/// Reads keys until they are held, by the worker of this client, and says what they hold.
+pub(crate) fn heat(proxy: &Proxy, client: &mut Wire, keys: &[&str]) {
+    for key in keys {
+        wait_until("a read is a hit", || {
+            let before = metric(proxy, "hits_total");
+            client.ask(&format!("GET {key}"));
+            metric(proxy, "hits_total") > before
+        });
+    }
+}
+
+/// Two clients, of different workers.
+pub(crate) fn two_clients(proxy: &Proxy) -> [Wire; 2] {
+    // Each is given to the worker that has fewer.
+    [Wire::connect(proxy.port()), Wire::connect(proxy.port())]
+}
+
+pub(crate) fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}

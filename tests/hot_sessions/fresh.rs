@@ -1,0 +1,188 @@
+//! Whatever changes a key, and however it is learned of.
+//!
+//! Where the staleness is as long as can be, nothing is seen because it was time to ask.
+
+use std::time::Instant;
+
+use super::facts::{ALONE, LONG, cached, heat, metric, millis, two_clients};
+use super::support::{RedisServer, Wire, wait_until};
+
+#[test]
+fn a_write_by_a_client_of_another_worker_is_seen_at_once() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &["listen.workers = 2", LONG]);
+    let [mut reader, mut writer] = two_clients(&proxy);
+    heat(&proxy, &mut reader, &["k"]);
+    for value in 1..300 {
+        let line = match value % 6 {
+            0 => format!("EVAL \"return redis.call('SET', KEYS[1], ARGV[1])\" 1 k {value}"),
+            1 => format!("EVAL \"return redis.call('SET', ARGV[1], ARGV[2])\" 0 k {value}"),
+            2 => format!("SETEX k 100 {value}"),
+            _ => format!("SET k {value}"),
+        };
+        assert_eq!(writer.ask(&line), "+OK");
+        assert_eq!(reader.ask("GET k"), value.to_string(), "after {line}");
+        assert_eq!(reader.ask("GET k"), value.to_string(), "after {line}");
+    }
+    assert!(metric(&proxy, "hits_total") > 50);
+}
+
+#[test]
+fn a_pipelined_set_and_get_sees_its_own_write() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &[LONG]);
+    let mut client = Wire::connect(proxy.port());
+    heat(&proxy, &mut client, &["k"]);
+    for value in 1..100 {
+        client.say(&[
+            "GET k",
+            &format!("SET k {value}"),
+            "GET k",
+            "DEL k",
+            "GET k",
+            &format!("SETNX k {value}"),
+            "GET k",
+        ]);
+        client.frame();
+        let value = value.to_string();
+        for expected in ["+OK", &value, ":1", "$-1", ":1", &value] {
+            assert_eq!(client.hear(), expected);
+        }
+    }
+}
+
+#[test]
+fn watch_and_multi_see_the_server() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE, LONG]);
+    let mut client = Wire::connect(proxy.port());
+    for value in 1..20 {
+        heat(&proxy, &mut client, &["k"]);
+        server.cli(&["SET", "k", &value.to_string()]);
+        assert_eq!(client.ask("WATCH k"), "+OK");
+        assert_eq!(client.ask("GET k"), value.to_string());
+        assert_eq!(client.ask("UNWATCH"), "+OK");
+        server.cli(&["SET", "k", &(value + 100).to_string()]);
+        client.say(&["MULTI", "GET k", "EXEC"]);
+        (0..2).for_each(|_| drop(client.hear()));
+        assert_eq!(client.hear(), format!("*1 $3 {}", value + 100));
+        // And never older again.
+        assert_eq!(client.ask("GET k"), (value + 100).to_string());
+    }
+}
+
+#[test]
+fn a_write_elsewhere_is_seen_within_staleness() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &["listen.workers = 2"]);
+    let mut clients = two_clients(&proxy);
+    let mut direct = Wire::connect(server.port());
+    for value in 1..15 {
+        clients.iter_mut().for_each(|client| heat(&proxy, client, &["k"]));
+        assert_eq!(direct.ask(&format!("SET k {value}")), "+OK");
+        let written = Instant::now();
+        for client in &mut clients {
+            wait_until("it is seen", || {
+                let asked = Instant::now();
+                let is_seen = client.ask("GET k") == value.to_string();
+                assert!(is_seen || asked < written + millis(100), "{:?} later it is not seen", asked - written);
+                is_seen
+            });
+        }
+    }
+}
+
+#[test]
+fn without_staleness_a_write_elsewhere_is_seen_at_once() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &["cache.staleness = \"0\""]);
+    let mut client = Wire::connect(proxy.port());
+    let mut direct = Wire::connect(server.port());
+    heat(&proxy, &mut client, &["k"]);
+    for value in 1..300 {
+        assert_eq!(direct.ask(&format!("SET k {value}")), "+OK");
+        for _ in 0..3 {
+            assert_eq!(client.ask("GET k"), value.to_string());
+        }
+    }
+    assert!(metric(&proxy, "hits_total") > 100);
+    assert!(metric(&proxy, "waits_total") > 100);
+}
+
+#[test]
+fn an_expired_key_is_gone_though_the_server_has_not_deleted_it() {
+    let server = RedisServer::with().config("enable-debug-command yes").start();
+    let proxy = cached(&server, &[LONG]);
+    assert_eq!(server.cli(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]), "OK");
+    let mut client = Wire::connect(proxy.port());
+    for life in [200, 300, 450] {
+        assert_eq!(client.ask(&format!("SET k v PX {life}")), "+OK");
+        let written = Instant::now();
+        let mut reads = 0;
+        wait_until("it is gone", || {
+            let asked = Instant::now();
+            let is_gone = client.ask("GET k") == "$-1";
+            // The server counts in whole milliseconds.
+            assert!(is_gone || asked < written + millis(life + 1), "{:?} after {life} ms", asked - written);
+            reads += 1;
+            is_gone
+        });
+        assert!(reads > 5);
+        assert!(Instant::now() > written + millis(life - 30), "gone too early");
+    }
+    assert!(metric(&proxy, "hits_total") > 20);
+}
+
+#[test]
+fn what_changes_many_keys_ends_hits() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &["listen.workers = 2", LONG]);
+    let [mut reader, mut writer] = two_clients(&proxy);
+    for (line, expected) in [
+        ("SWAPDB 0 1", "other"),
+        ("FLUSHALL", "$-1"),
+        ("FLUSHDB", "$-1"),
+        ("RENAME made k", "made"),
+        ("COPY made k REPLACE", "made"),
+        ("MOVE k 1", "$-1"),
+        ("GETDEL k", "$-1"),
+        ("PEXPIRE k -1", "$-1"),
+        ("UNLINK k", "$-1"),
+        ("APPEND k 2", "12"),
+        ("EVAL \"return redis.call('FLUSHALL')\" 0", "$-1"),
+    ] {
+        server.cli(&["FLUSHALL"]);
+        server.cli(&["-n", "1", "SET", "k", "other"]);
+        for set in [["SET", "made", "made"], ["SET", "k", "1"]] {
+            server.cli(&set);
+        }
+        if line.starts_with("MOVE") {
+            server.cli(&["-n", "1", "DEL", "k"]);
+        }
+        wait_until("the old value is seen", || reader.ask("GET k") == "1");
+        heat(&proxy, &mut reader, &["k"]);
+        let reply = writer.ask(line);
+        assert!(!reply.starts_with('-'), "{line}: {reply}");
+        assert_eq!(reader.ask("GET k"), expected, "after {line}");
+    }
+}
+
+#[test]
+fn databases_are_kept_apart() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE]);
+    server.cli(&["SET", "k", "zero"]);
+    server.cli(&["-n", "1", "SET", "k", "one"]);
+    let mut clients = [Wire::connect(proxy.port()), Wire::connect(proxy.port())];
+    assert_eq!(clients[1].ask("SELECT 1"), "+OK");
+    for _ in 0..10 {
+        assert_eq!(clients[0].ask("GET k"), "zero");
+        assert_eq!(clients[1].ask("GET k"), "one");
+    }
+    assert_eq!(clients[1].ask("SET k two"), "+OK");
+    for _ in 0..10 {
+        assert_eq!(clients[0].ask("GET k"), "zero");
+        assert_eq!(clients[1].ask("GET k"), "two");
+    }
+    assert!(metric(&proxy, "hits_total") > 20);
+}
