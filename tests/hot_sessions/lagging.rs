@@ -31,7 +31,10 @@ fn judged(lag: Duration, staleness: u32) -> Verdict {
     let relay = Relay::to(&server.address());
     let port = relay.address().rsplit(':').next().map(ToOwned::to_owned).expect("a port");
     let replica = RedisServer::with().config(format!("replicaof 127.0.0.1 {port}")).start();
-    wait_until("the replica is in step", || server.cli(&["INFO", "replication"]).contains("state=online"));
+    server.cli(&["SET", "in", "step"]);
+    wait_until("the replica is in step", || replica.cli(&["GET", "in"]) == "step");
+    server.cli(&["SET", "in", "touch"]);
+    wait_until("the replica is told of what happens", || replica.cli(&["GET", "in"]) == "touch");
     relay.lag(lag);
     let scene = Scene {
         ports: [replica.port(); 2],
