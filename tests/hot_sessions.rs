@@ -55,7 +55,7 @@ use schedule::{Course, Tally};
 use support::Certificates;
 
 /// Whether there is a cache.
-const CACHE: bool = false;
+const CACHE: bool = true;
 
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(700);
 const REPLY_TIMEOUT: Duration = Duration::from_millis(1200);

@@ -40,14 +40,15 @@ pub(crate) fn calls_of(server: &RedisServer, command: &str, deed: impl FnOnce())
     calls(server, command) - before
 }
 
-/// Reads keys until they are held, by the worker of this client, and says what they hold.
-pub(crate) fn heat(proxy: &Proxy, client: &mut Wire, keys: &[&str]) {
+/// Returns when a metric has come so far: the proxy counts at leisure.
+pub(crate) fn counts(proxy: &Proxy, name: &str, least: u64) {
+    wait_until(&format!("{name} is {least}"), || metric(proxy, name) >= least);
+}
+
+/// Reads keys until they are held, by the worker of this client.
+pub(crate) fn heat(server: &RedisServer, client: &mut Wire, keys: &[&str]) {
     for key in keys {
-        wait_until("a read is a hit", || {
-            let before = metric(proxy, "hits_total");
-            client.ask(&format!("GET {key}"));
-            metric(proxy, "hits_total") > before
-        });
+        wait_until("a read is a hit", || calls_of(server, "get", || drop(client.ask(&format!("GET {key}")))) == 0);
     }
 }
 

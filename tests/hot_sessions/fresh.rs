@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::facts::{ALONE, LONG, cached, heat, metric, millis, two_clients};
+use super::facts::{ALONE, LONG, cached, counts, heat, millis, two_clients};
 use super::support::{RedisServer, Wire, wait_until};
 
 #[test]
@@ -12,7 +12,7 @@ fn a_write_by_a_client_of_another_worker_is_seen_at_once() {
     let server = RedisServer::plain();
     let proxy = cached(&server, &["listen.workers = 2", LONG]);
     let [mut reader, mut writer] = two_clients(&proxy);
-    heat(&proxy, &mut reader, &["k"]);
+    heat(&server, &mut reader, &["k"]);
     for value in 1..300 {
         let line = match value % 6 {
             0 => format!("EVAL \"return redis.call('SET', KEYS[1], ARGV[1])\" 1 k {value}"),
@@ -24,7 +24,7 @@ fn a_write_by_a_client_of_another_worker_is_seen_at_once() {
         assert_eq!(reader.ask("GET k"), value.to_string(), "after {line}");
         assert_eq!(reader.ask("GET k"), value.to_string(), "after {line}");
     }
-    assert!(metric(&proxy, "hits_total") > 50);
+    counts(&proxy, "hits_total", 50);
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_pipelined_set_and_get_sees_its_own_write() {
     let server = RedisServer::plain();
     let proxy = cached(&server, &[LONG]);
     let mut client = Wire::connect(proxy.port());
-    heat(&proxy, &mut client, &["k"]);
+    heat(&server, &mut client, &["k"]);
     for value in 1..100 {
         client.say(&[
             "GET k",
@@ -57,7 +57,7 @@ fn watch_and_multi_see_the_server() {
     let proxy = cached(&server, &[ALONE, LONG]);
     let mut client = Wire::connect(proxy.port());
     for value in 1..20 {
-        heat(&proxy, &mut client, &["k"]);
+        heat(&server, &mut client, &["k"]);
         server.cli(&["SET", "k", &value.to_string()]);
         assert_eq!(client.ask("WATCH k"), "+OK");
         assert_eq!(client.ask("GET k"), value.to_string());
@@ -78,7 +78,7 @@ fn a_write_elsewhere_is_seen_within_staleness() {
     let mut clients = two_clients(&proxy);
     let mut direct = Wire::connect(server.port());
     for value in 1..15 {
-        clients.iter_mut().for_each(|client| heat(&proxy, client, &["k"]));
+        clients.iter_mut().for_each(|client| heat(&server, client, &["k"]));
         assert_eq!(direct.ask(&format!("SET k {value}")), "+OK");
         let written = Instant::now();
         for client in &mut clients {
@@ -98,24 +98,24 @@ fn without_staleness_a_write_elsewhere_is_seen_at_once() {
     let proxy = cached(&server, &["cache.staleness = \"0\""]);
     let mut client = Wire::connect(proxy.port());
     let mut direct = Wire::connect(server.port());
-    heat(&proxy, &mut client, &["k"]);
+    heat(&server, &mut client, &["k"]);
     for value in 1..300 {
         assert_eq!(direct.ask(&format!("SET k {value}")), "+OK");
         for _ in 0..3 {
             assert_eq!(client.ask("GET k"), value.to_string());
         }
     }
-    assert!(metric(&proxy, "hits_total") > 100);
-    assert!(metric(&proxy, "waits_total") > 100);
+    counts(&proxy, "hits_total", 100);
+    counts(&proxy, "waits_total", 100);
 }
 
 #[test]
 fn an_expired_key_is_gone_though_the_server_has_not_deleted_it() {
     let server = RedisServer::with().config("enable-debug-command yes").start();
-    let proxy = cached(&server, &[LONG]);
+    let proxy = cached(&server, &[]);
     assert_eq!(server.cli(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]), "OK");
     let mut client = Wire::connect(proxy.port());
-    for life in [200, 300, 450] {
+    for life in [300, 450, 700] {
         assert_eq!(client.ask(&format!("SET k v PX {life}")), "+OK");
         let written = Instant::now();
         let mut reads = 0;
@@ -130,7 +130,7 @@ fn an_expired_key_is_gone_though_the_server_has_not_deleted_it() {
         assert!(reads > 5);
         assert!(Instant::now() > written + millis(life - 30), "gone too early");
     }
-    assert!(metric(&proxy, "hits_total") > 20);
+    counts(&proxy, "hits_total", 20);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn what_changes_many_keys_ends_hits() {
             server.cli(&["-n", "1", "DEL", "k"]);
         }
         wait_until("the old value is seen", || reader.ask("GET k") == "1");
-        heat(&proxy, &mut reader, &["k"]);
+        heat(&server, &mut reader, &["k"]);
         let reply = writer.ask(line);
         assert!(!reply.starts_with('-'), "{line}: {reply}");
         assert_eq!(reader.ask("GET k"), expected, "after {line}");
@@ -184,5 +184,5 @@ fn databases_are_kept_apart() {
         assert_eq!(clients[0].ask("GET k"), "zero");
         assert_eq!(clients[1].ask("GET k"), "two");
     }
-    assert!(metric(&proxy, "hits_total") > 20);
+    counts(&proxy, "hits_total", 20);
 }

@@ -21,8 +21,6 @@ fn a_replica_that_lags_is_found_out() {
     assert_eq!(wrong, 0, "{}", shown.join("\n"));
     let Verdict { reads, wrong, .. } = judged(Duration::from_millis(300), 100);
     assert!(wrong > reads / 20, "{wrong} of {reads}");
-    let Verdict { reads, wrong, .. } = judged(Duration::from_millis(300), 2000);
-    assert_eq!(wrong, 0, "of {reads}");
 }
 
 /// Clients write to the server, and read from a replica that is so far behind and may be so old, in milliseconds.
