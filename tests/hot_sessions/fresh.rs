@@ -186,3 +186,26 @@ fn databases_are_kept_apart() {
     }
     counts(&proxy, "hits_total", 20);
 }
+
+/// What was asked together may be answered from the server and from memory: the later answer is not the older one.
+#[test]
+fn a_pipeline_does_not_go_back_in_time() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE, LONG]);
+    let mut client = Wire::connect(proxy.port());
+    let mut direct = Wire::connect(server.port());
+    for value in 1..30 {
+        heat(&server, &mut client, &["k"]);
+        server.pause();
+        direct.say(&[&format!("SET k {value}")]);
+        client.say(&["MGET k not-held", "GET k"]);
+        // The server may take either first; what the client asked stays together.
+        std::thread::sleep(millis(20));
+        server.resume();
+        let (first, second) = (client.hear(), client.hear());
+        assert_eq!(direct.hear(), "+OK");
+        let is_new = first.contains(&format!(" {value} "));
+        assert!(!is_new || second == value.to_string(), "{first}, and then {second}");
+        assert_eq!(client.ask("SET k again"), "+OK");
+    }
+}

@@ -21,6 +21,8 @@ pub(crate) struct Verdict {
     /// Reads that were judged.
     pub(crate) reads: usize,
     pub(crate) wrong: usize,
+    /// Those of them that are older only than what was asked together with them, and answered before.
+    pub(crate) turned: usize,
     /// The first of what was wrong.
     pub(crate) shown: Vec<String>,
 }
@@ -41,12 +43,21 @@ pub(crate) fn judge(timelines: Vec<Vec<State>>, histories: &[History], staleness
     judge.keys.iter_mut().for_each(Course::settle);
     let mut verdict = Verdict::default();
     for (client, history) in histories.iter().enumerate() {
+        let mut last = vec![None; judge.keys.len()];
         judge.each_read(history, |key, read, found| {
             verdict.reads += usize::from(read.count);
-            if found.is_none() {
-                verdict.wrong += usize::from(read.count);
-                if verdict.shown.len() < SHOWN {
-                    verdict.shown.push(judge.explain(client, history.through, key, read));
+            match found {
+                Some(_) => last[key] = Some(*read),
+                None => {
+                    verdict.wrong += usize::from(read.count);
+                    let is_together = last[key].is_some_and(|last: Read| last.invoked == read.invoked);
+                    verdict.turned += if is_together { usize::from(read.count) } else { 0 };
+                    if verdict.shown.len() < SHOWN {
+                        let before = format!("client {client} has read {:?}", last[key]);
+                        verdict
+                            .shown
+                            .push(format!("{before}\n  and then {}", judge.explain(history.through, key, read)));
+                    }
                 }
             }
         });
@@ -152,7 +163,7 @@ impl Judge {
         }
     }
 
-    fn explain(&self, client: usize, through: Through, key: Key, read: &Read) -> String {
+    fn explain(&self, through: Through, key: Key, read: &Read) -> String {
         let course = &self.keys[key];
         let floor = course.floor(through, read.invoked, self.staleness);
         let own = course.surely_at(read.invoked.saturating_sub(self.staleness));
@@ -161,7 +172,7 @@ impl Judge {
         let states: Vec<String> =
             course.states.iter().enumerate().skip(around.saturating_sub(1)).take(8).map(shown).collect();
         format!(
-            "client {client} through {through:?}: s:{} of database {}: {read:?}\n  it was last {was:?}; must be at \
+            "through {through:?}: s:{} of database {}: {read:?}\n  it was last {was:?}; must be at \
              least {floor} (by age alone {own}), or what its connection has seen; there was\n    {}",
             key % KEYS,
             key / KEYS,

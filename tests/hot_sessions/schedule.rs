@@ -109,7 +109,8 @@ pub(crate) fn run(course: Course, seed: u64, certificates: &Certificates) -> Res
             let staleness = u32::try_from(course.staleness.as_micros()).expect("short");
             let verdict = judge(timelines, &histories, staleness);
             if verdict.wrong > 0 {
-                wrong.push(format!("{} of {} reads are too old", verdict.wrong, verdict.reads));
+                let Verdict { wrong: count, turned, reads, .. } = verdict;
+                wrong.push(format!("{count} of {reads} reads are too old, {turned} of them in one pipeline only"));
             }
             let Verdict { reads, shown, .. } = verdict;
             tally.reads = reads;
@@ -146,10 +147,12 @@ fn start_proxy(schedule: &Schedule, number: usize, relay: &Relay) -> Proxy {
         REPLY_TIMEOUT.as_millis(),
     );
     if CACHE {
-        config += &format!(
-            "cache.enabled = true\ncache.staleness = \"{}ms\"\ncache.max_value_size = \"4KiB\"\n",
-            schedule.course.staleness.as_millis()
-        );
+        let staleness = match schedule.course.staleness.as_millis() {
+            0 => "0".to_owned(),
+            millis => format!("{millis}ms"),
+        };
+        config +=
+            &format!("cache.enabled = true\ncache.staleness = \"{staleness}\"\ncache.max_value_size = \"4KiB\"\n");
     }
     let proxy = Proxy::start(&config);
     proxy.allow("upstream connection lost");
