@@ -52,7 +52,7 @@ pub(crate) fn judge(timelines: Vec<Vec<State>>, histories: &[History], staleness
                     verdict.wrong += usize::from(read.count);
                     let is_together = last[key].is_some_and(|last: Read| last.invoked == read.invoked);
                     verdict.turned += if is_together { usize::from(read.count) } else { 0 };
-                    if verdict.shown.len() < SHOWN {
+                    if verdict.shown.len() < if is_together { 1 } else { SHOWN } {
                         let before = format!("client {client} has read {:?}", last[key]);
                         verdict
                             .shown

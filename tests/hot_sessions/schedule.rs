@@ -18,7 +18,7 @@ use super::talk::{Answer, Scene, Talker};
 use super::timeline::{TICK, entries, timelines};
 use super::trouble::{Place, Troubled};
 use super::writer::Writer;
-use super::{CACHE, QUEUE_TIMEOUT, REPLY_TIMEOUT};
+use super::{QUEUE_TIMEOUT, REPLY_TIMEOUT};
 
 /// How long clients go on after the last trouble, and before the first.
 const PEACE: Duration = Duration::from_millis(400);
@@ -146,17 +146,18 @@ fn start_proxy(schedule: &Schedule, number: usize, relay: &Relay) -> Proxy {
         QUEUE_TIMEOUT.as_millis(),
         REPLY_TIMEOUT.as_millis(),
     );
-    if CACHE {
-        let staleness = match schedule.course.staleness.as_millis() {
-            0 => "0".to_owned(),
-            millis => format!("{millis}ms"),
-        };
-        config +=
-            &format!("cache.enabled = true\ncache.staleness = \"{staleness}\"\ncache.max_value_size = \"4KiB\"\n");
-    }
+    let staleness = match schedule.course.staleness.as_millis() {
+        0 => "0".to_owned(),
+        millis => format!("{millis}ms"),
+    };
+    let lines =
+        ["enabled = true".to_owned(), format!("staleness = \"{staleness}\""), "max_value_size = \"4KiB\"".to_owned()];
+    lines.iter().for_each(|line| config += &format!("cache.{line}\n"));
     let proxy = Proxy::start(&config);
     proxy.allow("upstream connection lost");
     proxy.allow("upstream unavailable");
+    // A connection that is lost while it is tried out.
+    proxy.allow("the server tells of no changes");
     proxy.wait_ready();
     proxy
 }

@@ -202,7 +202,7 @@ fn transaction_ends(entries: &[(usize, &[String])]) -> Vec<usize> {
 /// As a [`Mark::Command`] says it.
 fn beginning(database: usize, words: &[String]) -> String {
     match words {
-        [all @ ..] if ["FLUSHALL", "SWAPDB"].contains(&all[0].as_str()) => all[0].clone(),
+        [command, ..] if ["FLUSHALL", "SWAPDB"].contains(&command.as_str()) => command.clone(),
         [command] => format!("{database} {command}"),
         [command, key, ..] => {
             let command = if command == "UNLINK" { "DEL" } else { command };
