@@ -93,6 +93,64 @@ fn a_write_elsewhere_is_seen_within_staleness() {
 }
 
 #[test]
+fn whatever_is_done_elsewhere_is_seen_within_staleness() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &["listen.workers = 2"]);
+    let mut clients = two_clients(&proxy);
+    let mut direct = Wire::connect(server.port());
+    for (line, expected) in [
+        ("FLUSHALL", "$-1"),
+        ("FLUSHDB", "$-1"),
+        ("DEL k", "$-1"),
+        ("UNLINK k", "$-1"),
+        ("GETDEL k", "$-1"),
+        ("PEXPIRE k -1", "$-1"),
+        ("MOVE k 1", "$-1"),
+        ("RENAME k other", "$-1"),
+        ("RENAME made k", "made"),
+        ("COPY made k REPLACE", "made"),
+        ("SETRANGE k 0 2", "2"),
+        ("APPEND k 2", "12"),
+        ("INCR k", "2"),
+        ("EVAL \"return redis.call('SET', ARGV[1], 'script')\" 0 k", "script"),
+    ] {
+        for line in ["FLUSHALL", "SET k 1", "SET made made"] {
+            assert_eq!(direct.ask(line), "+OK");
+        }
+        for client in &mut clients {
+            wait_until("the old value is seen", || client.ask("GET k") == "1");
+            heat(&server, client, &["k"]);
+        }
+        let reply = direct.ask(line);
+        assert!(!reply.starts_with('-'), "{line}: {reply}");
+        let done = Instant::now();
+        wait_until("it is time", || done.elapsed() > millis(100));
+        for client in &mut clients {
+            assert_eq!(client.ask("GET k"), expected, "after {line}");
+        }
+    }
+}
+
+/// Of this the server tells nobody.
+#[test]
+fn databases_swapped_past_the_proxy_are_seen_within_max_residency() {
+    let server = RedisServer::plain();
+    let proxy = cached(&server, &[ALONE, "cache.max_residency = \"1s\""]);
+    let mut client = Wire::connect(proxy.port());
+    server.cli(&["SET", "k", "old"]);
+    server.cli(&["-n", "1", "SET", "k", "new"]);
+    heat(&server, &mut client, &["k"]);
+    assert_eq!(server.cli(&["SWAPDB", "0", "1"]), "OK");
+    let swapped = Instant::now();
+    wait_until("it is seen", || {
+        let asked = Instant::now();
+        let is_seen = client.ask("GET k") == "new";
+        assert!(is_seen || asked < swapped + millis(1000), "not seen after {:?}", asked - swapped);
+        is_seen
+    });
+}
+
+#[test]
 fn without_staleness_a_write_elsewhere_is_seen_at_once() {
     let server = RedisServer::plain();
     let proxy = cached(&server, &["cache.staleness = \"0\""]);
