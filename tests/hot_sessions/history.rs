@@ -97,12 +97,14 @@ pub(crate) struct History {
     pub(crate) writes: Vec<Write>,
     /// What no client should have been told.
     pub(crate) violations: Vec<String>,
+    /// Reads that were answered, and those that were not.
+    pub(crate) answers: usize,
     pub(crate) errors: usize,
 }
 
 impl History {
     pub(crate) fn new(through: Through) -> Self {
-        Self { through, events: Vec::new(), writes: Vec::new(), violations: Vec::new(), errors: 0 }
+        Self { through, events: Vec::new(), writes: Vec::new(), violations: Vec::new(), answers: 0, errors: 0 }
     }
 
     /// Together with what was sent at the same moment for the same key, if that was told the same.
@@ -123,11 +125,6 @@ impl History {
             }
         }
         self.events.push(Event::Read(read));
-    }
-
-    pub(crate) fn reads(&self) -> usize {
-        let count = |event: &Event| if let Event::Read(read) = event { usize::from(read.count) } else { 0 };
-        self.events.iter().map(count).sum()
     }
 }
 

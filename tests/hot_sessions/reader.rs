@@ -83,6 +83,7 @@ impl<'a> Reader<'a> {
                 reads.push(Read { key, count: 1, token, invoked, told_at });
             };
             let is_there = |is_there: bool| if is_there { ANY } else { NIL };
+            self.history.answers += usize::from(!matches!(answer, Answer::Error(_)));
             match (question, answer) {
                 (_, Answer::Error(_)) => self.history.errors += 1,
                 (Question::Get, Answer::Value(token)) => read(key, token),

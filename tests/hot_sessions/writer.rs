@@ -144,6 +144,7 @@ impl<'a> Writer<'a> {
             None => self.talker.close(),
             Some(Answer::Value(token)) if self.history.through != Through::Direct || is_trusted => {
                 let key = self.number(key);
+                self.history.answers += 1;
                 self.history.read(Read { key, count: 1, token, invoked, told_at });
             }
             Some(_) => {}
