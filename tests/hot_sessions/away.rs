@@ -1,8 +1,9 @@
 //! The server is there no more, or is no primary any more: hits end in time, whoever notices.
 
+use std::thread;
 use std::time::Instant;
 
-use super::facts::{ALONE, cached, counts, heat, metric, millis};
+use super::facts::{ALONE, behind, cached, counts, heat, metric, millis};
 use super::support::{Cut, Proxy, RedisServer, Relay, Wire, stays_so, wait_until};
 
 /// Asks until nothing comes for a while. When the last read was asked that was answered with this.
@@ -141,15 +142,35 @@ fn a_server_that_is_away_is_not_covered_by_default() {
     assert_eq!(metric(&proxy, "stale_total"), 0);
 }
 
-fn behind(relay: &Relay, lines: &[&str]) -> Proxy {
-    let proxy = Proxy::start(&format!(
-        "listen.address = \"127.0.0.1:0\"\nlisten.workers = 1\nmetrics.address = \"127.0.0.1:0\"\n\
-         log.format = \"json\"\nupstream.server = \"{}\"\ncache.enabled = true\n{}\n",
-        relay.address(),
-        lines.join("\n"),
-    ));
-    proxy.allow("upstream connection lost");
-    proxy.allow("upstream unavailable");
+/// Busy with a script: whenever that begins, the end of it is soon noticed.
+#[test]
+fn a_server_that_was_busy_is_used_again_when_it_is_not() {
+    let server = RedisServer::with().config("busy-reply-threshold 10").start();
+    let relay = Relay::to(&server.address());
+    let proxy = behind(&relay, &[]);
+    proxy.allow("the server tells of no changes");
+    let mut client = Wire::connect(proxy.port());
+    let mut other = Wire::connect(server.port());
+    for delay in (0..160).step_by(10) {
+        assert_eq!(client.ask("SET k v"), "+OK");
+        let before = relay.connections();
+        // What is said to a new connection takes its time.
+        relay.lag(millis(8));
+        relay.cut(Cut::Reset);
+        client.say(&["GET k"]);
+        wait_until("it is connected to again", || relay.connections() > before);
+        thread::sleep(millis(delay));
+        let mut busy = Wire::connect(server.port());
+        busy.say(&["EVAL \"while true do end\" 0"]);
+        wait_until("it says that it is busy", || other.ask("GET k").starts_with("-BUSY"));
+        stays_so("it is busy", millis(100), || other.ask("GET k").starts_with("-BUSY"));
+        assert_eq!(other.ask("SCRIPT KILL"), "+OK");
+        assert!(busy.hear().starts_with("-ERR"));
+        let ended = Instant::now();
+        relay.lag(millis(0));
+        client.hear();
+        wait_until("it is asked again", || client.ask("GET k") == "v");
+        assert!(ended.elapsed() < millis(5000), "only after {:?}", ended.elapsed());
+    }
     proxy.wait_ready();
-    proxy
 }

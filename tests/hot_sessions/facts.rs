@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{Proxy, RedisServer, Wire, wait_until};
+use super::support::{Proxy, RedisServer, Relay, Wire, wait_until};
 
 /// As long as may be: nothing is found out just because it was time to ask.
 pub(crate) const LONG: &str = "cache.staleness = \"10s\"";
@@ -13,6 +13,20 @@ pub(crate) const ALONE: &str = "listen.workers = 1";
 /// A proxy whose cache is on.
 pub(crate) fn cached(server: &RedisServer, lines: &[&str]) -> Proxy {
     Proxy::with(server, &[&["cache.enabled = true"], lines].concat())
+}
+
+/// The same with one worker, where the way to the server may fail.
+pub(crate) fn behind(relay: &Relay, lines: &[&str]) -> Proxy {
+    let proxy = Proxy::start(&format!(
+        "listen.address = \"127.0.0.1:0\"\nlisten.workers = 1\nmetrics.address = \"127.0.0.1:0\"\n\
+         log.format = \"json\"\nupstream.server = \"{}\"\ncache.enabled = true\n{}\n",
+        relay.address(),
+        lines.join("\n"),
+    ));
+    proxy.allow("upstream connection lost");
+    proxy.allow("upstream unavailable");
+    proxy.wait_ready();
+    proxy
 }
 
 /// The sum of a metric over its labels.

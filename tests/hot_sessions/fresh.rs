@@ -2,10 +2,12 @@
 //!
 //! Where the staleness is as long as can be, nothing is seen because it was time to ask.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use super::facts::{ALONE, LONG, cached, counts, heat, millis, two_clients};
-use super::support::{RedisServer, Wire, wait_until};
+use super::facts::{ALONE, LONG, behind, cached, counts, heat, metric, millis, two_clients};
+use super::support::{RedisServer, Relay, Wire, wait_until};
 
 #[test]
 fn a_write_by_a_client_of_another_worker_is_seen_at_once() {
@@ -245,6 +247,42 @@ fn databases_are_kept_apart() {
     counts(&proxy, "hits_total", 20);
 }
 
+/// The value is fetched in pieces, and changed meanwhile.
+#[test]
+fn what_changes_while_it_is_fetched_is_not_kept() {
+    let server = RedisServer::plain();
+    let relay = Relay::to(&server.address());
+    let proxy = behind(&relay, &[LONG]);
+    let mut client = Wire::connect(proxy.port());
+    let mut direct = Wire::connect(server.port());
+    wait_until("changes have come in between", || {
+        for line in ["SET k begun", "SET behind what-was-told"] {
+            assert_eq!(client.ask(line), "+OK");
+        }
+        relay.trickle(true);
+        let is_over = AtomicBool::new(false);
+        let last = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut value = 0;
+                loop {
+                    value += 1;
+                    assert_eq!(direct.ask(&format!("SET k {value}")), "+OK");
+                    if is_over.load(Ordering::Relaxed) {
+                        return value;
+                    }
+                }
+            });
+            client.ask("GET k");
+            is_over.store(true, Ordering::Relaxed);
+            writer.join().expect("no panic")
+        });
+        relay.trickle(false);
+        assert_eq!(client.ask("SET behind what-was-told"), "+OK");
+        assert_eq!(client.ask("GET k"), last.to_string());
+        metric(&proxy, "fills_refused_total") >= 10
+    });
+}
+
 /// What was asked together may be answered from the server and from memory: the later answer is not the older one.
 #[test]
 fn a_pipeline_does_not_go_back_in_time() {
@@ -258,7 +296,7 @@ fn a_pipeline_does_not_go_back_in_time() {
         direct.say(&[&format!("SET k {value}")]);
         client.say(&["MGET k not-held", "GET k"]);
         // The server may take either first; what the client asked stays together.
-        std::thread::sleep(millis(20));
+        thread::sleep(millis(20));
         server.resume();
         let (first, second) = (client.hear(), client.hear());
         assert_eq!(direct.hear(), "+OK");

@@ -75,9 +75,9 @@ impl Schedule {
     }
 }
 
-/// Mostly one that keeps what the server tells from those who hold values.
+/// Mostly one that keeps what the server tells from those who hold values, or comes into the middle of it.
 fn network_fault(random: &mut Rng) -> Planned<NetworkFault> {
-    let silent = ["Blackhole", "HalfBlackhole", "Lag", "LateBytes"];
+    let silent = ["Blackhole", "HalfBlackhole", "Lag", "Trickle"];
     let is_silent = random.u8(0..3) > 0;
     loop {
         let fault = Planned::<NetworkFault>::any(random, false);

@@ -157,7 +157,7 @@ impl<'a> Writer<'a> {
         let padding = if self.random.u8(0..20) == 0 { 5000 } else { self.random.usize(0..200) };
         let (name, value) = (name(key), value(token, padding));
         let (k, v) = (name.as_str(), value.as_str());
-        let brief = self.random.u32(10..400).to_string();
+        let brief = self.brief();
         let line = match self.random.u8(0..18) {
             0..5 => words(&["SET", k, v]),
             5..8 => words(&["SET", k, v, "PX", &brief]),
@@ -185,6 +185,12 @@ impl<'a> Writer<'a> {
         })
     }
 
+    /// Milliseconds, so many that it may be worth holding or not.
+    fn brief(&mut self) -> String {
+        let most = if self.random.bool() { 100 } else { 900 };
+        self.random.u32(10..most).to_string()
+    }
+
     /// A logout.
     fn remove(&mut self, key: usize) -> Option<Deed> {
         let name = name(key);
@@ -208,7 +214,7 @@ impl<'a> Writer<'a> {
 
     /// Another end of the same value.
     fn limit(&mut self, key: usize) -> Option<Deed> {
-        let (name, brief) = (name(key), self.random.u32(10..400).to_string());
+        let (name, brief) = (name(key), self.brief());
         let mark = Mark::Command(format!("{} PEXPIREAT {name}", self.database));
         let (line, mark, success) = match self.random.u8(0..6) {
             0..3 => (words(&["PEXPIRE", &name, &brief]), mark, Success::IfPositive),
