@@ -55,6 +55,36 @@ fn a_blackhole_ends_hits_within_staleness() {
     assert_eq!(client.hear(), "new", "it has waited");
 }
 
+/// A proof is as old as what it proves, not as its arrival.
+#[test]
+fn a_long_way_does_not_make_hits_older() {
+    let server = RedisServer::plain();
+    let relay = Relay::to(&server.address());
+    let proxy = behind(&relay, &[]);
+    let mut client = Wire::connect(proxy.port());
+    let mut direct = Wire::connect(server.port());
+    for (lag, value) in [10, 20, 40, 60, 80].into_iter().cycle().zip(1..15) {
+        relay.lag(millis(0));
+        heat(&server, &mut client, &["k"]);
+        relay.lag(millis(lag));
+        // While there are hits, there are fences.
+        let heated = Instant::now();
+        wait_until("fences are on their way", || {
+            client.ask("GET k");
+            heated.elapsed() > millis(50 + lag + value)
+        });
+        assert_eq!(direct.ask(&format!("SET k {value}")), "+OK");
+        let written = Instant::now();
+        loop {
+            let asked = Instant::now();
+            if client.ask("GET k") == value.to_string() {
+                break;
+            }
+            assert!(asked < written + millis(100), "{:?} later, at a lag of {lag} ms", asked - written);
+        }
+    }
+}
+
 #[test]
 fn a_demoted_server_ends_hits_in_time() {
     let server = RedisServer::plain();
