@@ -22,6 +22,9 @@ enum Question {
     TimeToLive,
     /// All keys.
     All,
+    /// Of the server itself, on other connections than those that are told of changes.
+    InTransaction,
+    InScript,
 }
 
 pub(crate) struct Reader<'a> {
@@ -55,6 +58,12 @@ impl<'a> Reader<'a> {
     }
 
     fn batch(&mut self) {
+        if self.random.u8(0..50) == 0 {
+            self.database = DATABASES - 1 - self.database;
+            if self.talker.select(self.database).is_none() {
+                return self.talker.close();
+            }
+        }
         let count = if self.random.u8(0..4) == 0 { 1 } else { self.random.usize(1..=BATCH) };
         let questions: Vec<_> = (0..count).map(|_| self.question()).collect();
         let mut bytes = Vec::with_capacity(count * 24);
@@ -65,6 +74,8 @@ impl<'a> Reader<'a> {
                 Question::Exists => request(&["EXISTS", &key]),
                 Question::Length => request(&["STRLEN", &key]),
                 Question::TimeToLive => request(&["PTTL", &key]),
+                Question::InTransaction => [&["MULTI"][..], &["GET", &key], &["EXEC"]].map(request).concat(),
+                Question::InScript => request(&["EVAL", "return redis.call('GET', KEYS[1])", "1", &key]),
                 Question::All => request(&[vec!["MGET".to_owned()], (0..KEYS).map(name).collect()].concat()),
             });
         }
@@ -73,7 +84,12 @@ impl<'a> Reader<'a> {
         let is_sent = self.talker.send(&bytes).is_some();
         let mut reads = Vec::with_capacity(count);
         for (question, key) in questions {
-            let Some(answer) = self.talker.hear().filter(|_| is_sent) else {
+            let mut answer = self.talker.hear().filter(|_| is_sent);
+            if question == Question::InTransaction {
+                let _queued = self.talker.hear();
+                answer = self.talker.hear();
+            }
+            let Some(answer) = answer else {
                 self.talker.close();
                 break;
             };
@@ -86,7 +102,12 @@ impl<'a> Reader<'a> {
             self.history.answers += usize::from(!matches!(answer, Answer::Error(_)));
             match (question, answer) {
                 (_, Answer::Error(_)) => self.history.errors += 1,
-                (Question::Get, Answer::Value(token)) => read(key, token),
+                (Question::Get | Question::InScript, Answer::Value(token)) => read(key, token),
+                (Question::InTransaction, Answer::List(elements)) => {
+                    if let [Answer::Value(token)] = elements.as_slice() {
+                        read(key, *token);
+                    }
+                }
                 (Question::Exists | Question::Length, Answer::Number(number)) => read(key, is_there(number > 0)),
                 (Question::TimeToLive, Answer::Number(number)) => read(key, is_there(number != -2)),
                 (Question::All, Answer::List(elements)) if elements.len() == KEYS => {
@@ -111,7 +132,9 @@ impl<'a> Reader<'a> {
             0..2 => Question::Exists,
             2..4 => Question::Length,
             4..6 => Question::TimeToLive,
-            6..8 => Question::All,
+            6 => Question::All,
+            7 if self.random.bool() => Question::InScript,
+            7 => Question::InTransaction,
             _ => Question::Get,
         };
         // Some keys are hotter than others.

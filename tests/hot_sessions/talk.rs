@@ -96,7 +96,13 @@ impl<'a> Talker<'a> {
             // Whatever it says, it is not an error.
             let Answer::List(_) = self.hear()? else { return None };
         }
-        self.send(&request(&["SELECT", &self.database.to_string()]))?;
+        self.select(self.database)
+    }
+
+    /// `None` where it is not known to be there.
+    pub(crate) fn select(&mut self, database: usize) -> Option<()> {
+        self.database = database;
+        self.send(&request(&["SELECT", &database.to_string()]))?;
         (self.hear()? == Answer::Ok).then_some(())
     }
 
