@@ -94,7 +94,7 @@ fn run_all(course: Course, by_default: u64) {
         "{} of {count} schedules, each to be had again with CLOAKROOM_SEED: {failed:?}",
         failed.len()
     );
-    assert!(sum.reads > 20_000 * count as usize, "hardly anything was read");
+    assert!(sum.reads > 5_000 * count as usize, "hardly anything was read");
     assert!(sum.undecided * 5 <= count as usize, "too much that nobody can judge");
     let (hits, waits) = (sum.metric("hits_total"), sum.metric("waits_total"));
     assert!(hits * 2 > sum.through_proxies as u64, "only {hits} hits in {} reads", sum.through_proxies);
