@@ -172,12 +172,16 @@ fn without_staleness_a_write_elsewhere_is_seen_at_once() {
 #[test]
 fn an_expired_key_is_gone_though_the_server_has_not_deleted_it() {
     let server = RedisServer::with().config("enable-debug-command yes").start();
-    let proxy = cached(&server, &[]);
+    let relay = Relay::to(&server.address());
+    let proxy = behind(&relay, &[]);
     assert_eq!(server.cli(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]), "OK");
     let mut client = Wire::connect(proxy.port());
-    for life in [300, 450, 700] {
-        assert_eq!(client.ask(&format!("SET k v PX {life}")), "+OK");
+    let mut direct = Wire::connect(server.port());
+    for (life, lag) in [(300, 0), (450, 0), (700, 0), (700, 20), (800, 20), (900, 20)] {
+        relay.lag(millis(lag));
+        assert_eq!(direct.ask(&format!("SET k v PX {life}")), "+OK");
         let written = Instant::now();
+        wait_until("it is there", || client.ask("GET k") == "v");
         let mut reads = 0;
         wait_until("it is gone", || {
             let asked = Instant::now();
@@ -190,7 +194,7 @@ fn an_expired_key_is_gone_though_the_server_has_not_deleted_it() {
         assert!(reads > 5);
         assert!(Instant::now() > written + millis(life - 30), "gone too early");
     }
-    counts(&proxy, "hits_total", 20);
+    counts(&proxy, "hits_total", 100);
 }
 
 #[test]
