@@ -73,6 +73,43 @@ fn watch_and_multi_see_the_server() {
     }
 }
 
+/// What the server tells is late: it comes behind a reply that takes long.
+#[test]
+fn a_client_is_told_nothing_older_than_it_has_got_elsewhere() {
+    const BIG: usize = 6_000_000;
+    let server = RedisServer::plain();
+    let relay = Relay::to(&server.address());
+    let proxy = behind(&relay, &[LONG]);
+    let mut client = Wire::connect(proxy.port());
+    let mut direct = Wire::connect(server.port());
+    direct.ask(&format!("EVAL \"redis.call('SET', 'big', string.rep('v', {BIG}))\" 0"));
+    let elsewhere: [&[&str]; 3] = [
+        &["MULTI", "GET k", "EXEC"],
+        &["WATCH k", "GET k", "UNWATCH"],
+        &["EVAL \"return redis.call('GET', KEYS[1])\" 1 k"],
+    ];
+    for (value, requests) in elsewhere.iter().enumerate() {
+        let ask = |client: &mut Wire| requests.iter().map(|line| client.ask(line)).collect::<String>();
+        // Once, so that it has the connections for it.
+        ask(&mut client);
+        heat(&server, &mut client, &["k"]);
+        relay.lag(millis(1));
+        let mut other = Wire::connect(proxy.port());
+        other.say(&["GET big"]);
+        other.bytes(1000);
+        thread::scope(|scope| {
+            let late = scope.spawn(|| other.bytes(BIG - 1000).len());
+            assert_eq!(direct.ask(&format!("SET k new:{value}")), "+OK");
+            let told = ask(&mut client);
+            assert!(told.contains(&format!("new:{value}")), "{requests:?}: {told}");
+            assert!(!late.is_finished(), "it was all too quick");
+            assert_eq!(client.ask("GET k"), format!("new:{value}"), "after {requests:?}");
+            relay.lag(millis(0));
+            late.join().expect("all of it comes");
+        });
+    }
+}
+
 #[test]
 fn a_write_elsewhere_is_seen_within_staleness() {
     let server = RedisServer::plain();
