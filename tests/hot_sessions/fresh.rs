@@ -83,10 +83,11 @@ fn a_client_is_told_nothing_older_than_it_has_got_elsewhere() {
     let mut client = Wire::connect(proxy.port());
     let mut direct = Wire::connect(server.port());
     direct.ask(&format!("EVAL \"redis.call('SET', 'big', string.rep('v', {BIG}))\" 0"));
-    let elsewhere: [&[&str]; 3] = [
+    let elsewhere: [&[&str]; 4] = [
         &["MULTI", "GET k", "EXEC"],
         &["WATCH k", "GET k", "UNWATCH"],
         &["EVAL \"return redis.call('GET', KEYS[1])\" 1 k"],
+        &["LCS k k IDX", "LCS k k"],
     ];
     for (value, requests) in elsewhere.iter().enumerate() {
         let ask = |client: &mut Wire| requests.iter().map(|line| client.ask(line)).collect::<String>();
