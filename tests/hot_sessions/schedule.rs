@@ -183,14 +183,14 @@ fn play(schedule: &mut Schedule, place: &mut Place<'_>, relays: &[Relay; 2]) -> 
     let random = &mut schedule.random;
     let both = [proxy(0), proxy(1)];
     let mut readers: Vec<_> =
-        both.iter().cycle().take(6).map(|through| Reader::new(scene, *through, 3_000, random.fork())).collect();
+        both.iter().cycle().take(6).map(|through| Reader::new(scene, *through, 1_500, random.fork())).collect();
     readers.push(Reader::new(scene, Through::Direct, 20_000, random.fork()));
     let writers: Vec<_> = both
         .iter()
         .chain([&Through::Direct])
         .cycle()
         .take(6)
-        .map(|through| Writer::new(scene, *through, 25_000, random.fork()))
+        .map(|through| Writer::new(scene, *through, 60_000, random.fork()))
         .collect();
     let evicts = schedule.evicts;
     thread::scope(|scope| {

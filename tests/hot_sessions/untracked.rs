@@ -29,7 +29,7 @@ fn a_user_who_may_not_delete_the_own_key_is_forwarded() {
     assert_eq!(asked, 2);
 }
 
-const SAID: &str = "the server tells of no changes: no session is held in memory, every read is forwarded";
+const SAID: &str = "the server tells of no changes";
 
 const USER_LINES: [&str; 2] = ["upstream.username = \"web\"", "upstream.password = \"right\""];
 
