@@ -28,7 +28,8 @@ const PEACE: Duration = Duration::from_millis(400);
 pub(crate) struct Course {
     /// The test's name.
     pub(crate) test: &'static str,
-    pub(crate) staleness: Duration,
+    /// In milliseconds: one of these.
+    pub(crate) staleness: &'static [u64],
 }
 
 /// What came of schedules.
@@ -52,6 +53,10 @@ pub(crate) struct Tally {
 struct Schedule {
     seed: u64,
     course: Course,
+    /// In milliseconds.
+    staleness: u64,
+    /// Of `upstream.reconnect`.
+    mode: &'static str,
     workers: [usize; 2],
     /// One proxy, which is both: then there may be `SWAPDB`, of which the server tells nobody.
     is_one: bool,
@@ -65,13 +70,15 @@ struct Schedule {
 impl Schedule {
     fn new(course: Course, seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
+        let staleness = course.staleness[random.usize(0..course.staleness.len())];
+        let mode = ["conservative", "conservative", "eager", "off"][random.usize(0..4)];
         let workers = [random.usize(2..4), random.usize(1..4)];
         let is_one = random.u8(0..4) == 0;
         let has_replica = random.u8(0..3) == 0;
         let evicts = random.u8(0..3) == 0;
         let on_the_way = [(); 2].map(|()| (0..random.usize(0..4)).map(|_| network_fault(&mut random)).collect());
         let troubles = (0..random.usize(1..4)).map(|_| Troubled::any(&mut random, has_replica)).collect();
-        Self { seed, course, workers, is_one, has_replica, evicts, on_the_way, troubles, random }
+        Self { seed, course, staleness, mode, workers, is_one, has_replica, evicts, on_the_way, troubles, random }
     }
 }
 
@@ -119,7 +126,7 @@ pub(crate) fn run(course: Course, seed: u64, certificates: &Certificates) -> Res
         None => tally.undecided = 1,
         Some(log) => {
             let timelines = timelines(&log, &histories, &ticks, &scene.clock);
-            let staleness = u32::try_from(course.staleness.as_micros()).expect("short");
+            let staleness = u32::try_from(1000 * schedule.staleness).expect("short");
             let verdict = judge(timelines, &histories, staleness);
             if verdict.wrong > 0 {
                 let Verdict { wrong: count, turned, reads, .. } = verdict;
@@ -153,19 +160,18 @@ fn start_proxy(schedule: &Schedule, number: usize, relay: &Relay) -> Proxy {
     let mut config = format!(
         "listen.address = \"127.0.0.1:0\"\nlisten.workers = {}\nmetrics.address = \"127.0.0.1:0\"\n\
          log.format = \"json\"\nupstream.server = \"{}\"\nupstream.queue_timeout = \"{}ms\"\n\
-         upstream.reply_timeout = \"{}ms\"\nupstream.connect_timeout = \"500ms\"\n",
+         upstream.reply_timeout = \"{}ms\"\nupstream.connect_timeout = \"500ms\"\n\
+         upstream.reconnect = \"{}\"\n",
         schedule.workers[number],
         relay.address(),
         QUEUE_TIMEOUT.as_millis(),
         REPLY_TIMEOUT.as_millis(),
+        schedule.mode,
     );
-    let staleness = match schedule.course.staleness.as_millis() {
-        0 => "0".to_owned(),
-        millis => format!("{millis}ms"),
-    };
-    let lines =
-        ["enabled = true".to_owned(), format!("staleness = \"{staleness}\""), "max_value_size = \"4KiB\"".to_owned()];
-    lines.iter().for_each(|line| config += &format!("cache.{line}\n"));
+    let staleness = if schedule.staleness == 0 { "0".to_owned() } else { format!("{}ms", schedule.staleness) };
+    for line in [format!("staleness = \"{staleness}\""), "max_value_size = \"4KiB\"".into(), "enabled = true".into()] {
+        config += &format!("cache.{line}\n");
+    }
     let proxy = Proxy::start(&config);
     proxy.allow("upstream connection lost");
     proxy.allow("upstream unavailable");
@@ -308,9 +314,11 @@ fn report(schedule: &Schedule, wrong: &[String], proxies: &[&Proxy]) -> String {
 }
 
 fn described(schedule: &Schedule) -> String {
-    let Schedule { seed, course, workers, is_one, has_replica, evicts, on_the_way, troubles, .. } = schedule;
+    let Schedule { seed, course, staleness, mode, workers, is_one, has_replica, evicts, on_the_way, troubles, .. } =
+        schedule;
     format!(
-        "CLOAKROOM_SEED={seed} cargo test --test hot_sessions {}\n{workers:?} workers, one proxy: {is_one}, replica: \
+        "CLOAKROOM_SEED={seed} cargo test --test hot_sessions {}\n{mode}, staleness {staleness} ms, {workers:?} \
+         workers, one proxy: {is_one}, replica: \
          {has_replica}, evicts: {evicts}\non the way: {on_the_way:?}\ntroubles: {troubles:?}",
         course.test
     )
