@@ -107,6 +107,14 @@ fn a_value_is_gone_at_its_time() {
     assert_eq!(wrong(&states, &[saw(B, &[read(NIL, 40, 49)])], STALENESS), 0);
 }
 
+/// By `SWAPDB`: the server had not yet deleted it.
+#[test]
+fn a_value_may_come_when_its_time_is_over() {
+    let states = [brief(written(1, A, 100, 110), 50)];
+    assert_eq!(wrong(&states, &[saw(A, &[read(NIL, 60, 61), read(NIL, 105, 107), read(NIL, 300, 301)])], 0), 0);
+    assert_eq!(wrong(&states, &[saw(A, &[read(1, 105, 107)])], 0), 1);
+}
+
 #[test]
 fn a_value_that_is_gone_does_not_come_back() {
     let states = [brief(written(1, B, 10, 20), 50)];

@@ -64,10 +64,10 @@ impl<'a> Reader<'a> {
                 return self.talker.close();
             }
         }
-        let most = [2, 8, BATCH][self.random.usize(0..3)];
+        let most = [2, 8, 8, BATCH][self.random.usize(0..4)];
         let count = self.random.usize(1..=most);
         // Whatever is asked behind what only the server can answer, the server answers: mostly one key is as hot.
-        let is_of_one = self.random.u8(0..4) > 0;
+        let is_of_one = self.random.u8(0..8) > 0;
         let one = (Question::Get, self.key());
         let questions: Vec<_> = (0..count).map(|_| if is_of_one { one } else { self.question() }).collect();
         let mut bytes = Vec::with_capacity(count * 24);

@@ -90,7 +90,11 @@ pub(crate) fn settled(mut states: Vec<State>) -> Vec<State> {
             token: NIL,
             expires: NEVER,
             earliest: end.saturating_sub(BLUR).min(before).max(state.earliest),
-            latest: if is_sure { end.saturating_add(BLUR) } else { next.map_or(NEVER, |next| next.latest) },
+            // It may be over when it comes: out of the other database.
+            latest: match is_sure {
+                true => end.saturating_add(BLUR).max(state.latest),
+                false => next.map_or(NEVER, |next| next.latest),
+            },
             acknowledged: None,
             is_expiry: true,
         });
