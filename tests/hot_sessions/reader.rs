@@ -10,7 +10,7 @@ use super::support::request;
 use super::talk::{Answer, Scene, Talker};
 
 /// Reads sent together, at most.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 
 /// How to ask about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
                 return self.talker.close();
             }
         }
-        let most = [2, 8, 8, BATCH][self.random.usize(0..4)];
+        let most = [2, 8, BATCH][self.random.usize(0..3)];
         let count = self.random.usize(1..=most);
         // Whatever is asked behind what only the server can answer, the server answers: mostly one key is as hot.
         let is_of_one = self.random.u8(0..8) > 0;
