@@ -28,6 +28,8 @@ mod link;
 mod model;
 #[path = "simulation/network.rs"]
 mod network;
+#[path = "simulation/past.rs"]
+mod past;
 #[path = "simulation/plan.rs"]
 mod plan;
 #[path = "faults/register.rs"]

@@ -1,5 +1,6 @@
 //! The commands of connections, and which are refused when.
 
+use super::tracking::Tracking;
 use super::{Blocked, Id, Redis, Transaction};
 use crate::keys::Millis;
 use crate::resp::{Reply, integer};
@@ -25,6 +26,8 @@ const COMMANDS: &[(&str, i64, Kind)] = &[
     ("get", 2, Kind::Read),
     ("mget", -2, Kind::Read),
     ("exists", -2, Kind::Read),
+    ("touch", -2, Kind::Read),
+    ("strlen", 2, Kind::Read),
     ("ttl", 2, Kind::Read),
     ("pttl", 2, Kind::Read),
     ("lrange", 4, Kind::Read),
@@ -48,6 +51,10 @@ const COMMANDS: &[(&str, i64, Kind)] = &[
     ("blpop", -3, Kind::Write),
     ("hset", -4, Kind::Write),
     ("hmset", -4, Kind::Write),
+    ("flushdb", -1, Kind::Write),
+    ("flushall", -1, Kind::Write),
+    ("swapdb", 3, Kind::Write),
+    ("eval", -3, Kind::Write),
     ("ping", -1, Kind::Read),
     ("echo", 2, Kind::Read),
     ("command", -1, Kind::Session),
@@ -68,8 +75,15 @@ const COMMANDS: &[(&str, i64, Kind)] = &[
 ];
 
 impl Redis {
-    /// Runs, queues or refuses a request.
+    /// Runs, queues or refuses a request, and says what there is to say behind its reply.
     pub(super) fn execute(&mut self, id: Id, args: Vec<Vec<u8>>, now: Millis) {
+        let is_client = args[0].eq_ignore_ascii_case(b"client") && Self::subcommand_refusal(&args).is_none();
+        self.obey(id, args, now);
+        self.pay(id);
+        self.forget_wish(id, is_client);
+    }
+
+    fn obey(&mut self, id: Id, args: Vec<Vec<u8>>, now: Millis) {
         let name = String::from_utf8_lossy(&args[0]).to_ascii_lowercase();
         if let Some(refusal) = self.refusal(id, &name, &args) {
             if name == "exec" {
@@ -108,10 +122,8 @@ impl Redis {
         if if *arity < 0 { count < -arity } else { count != *arity } {
             return Some(format!("ERR wrong number of arguments for '{name}' command"));
         }
-        if name == "client"
-            && !["id", "setname", "kill"].iter().any(|word| args[1].eq_ignore_ascii_case(word.as_bytes()))
-        {
-            return Some(format!("ERR unknown subcommand '{}'. Try CLIENT HELP.", args[1].escape_ascii()));
+        if let Some(refusal) = Some(args).filter(|_| name == "client").and_then(|args| Self::subcommand_refusal(args)) {
+            return Some(refusal);
         }
         if !connection.is_authenticated && !matches!(name, "hello" | "auth" | "reset") {
             return Some(NO_AUTH.to_owned());
@@ -136,6 +148,18 @@ impl Redis {
 
     /// Runs a command; `None` if it has been answered, or will be.
     fn run(&mut self, id: Id, name: &str, args: &[Vec<u8>], now: Millis) -> Option<Reply> {
+        let db = self.connection(id).db;
+        if let Some(past) = &mut self.past {
+            past.execute(id, db, name, args, now);
+        }
+        let reply = self.answer(id, name, args, now);
+        self.settle(Some(id), now);
+        self.remember(id, name, args);
+        reply
+    }
+
+    fn answer(&mut self, id: Id, name: &str, args: &[Vec<u8>], now: Millis) -> Option<Reply> {
+        let db = self.connection(id).db;
         Some(match name {
             "ping" => self.pong(id, args),
             "echo" => Reply::Text(args[0].clone()),
@@ -168,10 +192,11 @@ impl Redis {
             "unsubscribe" => return self.unsubscribe(id, args),
             "publish" => self.publish(&args[0], &args[1]),
             "blpop" => return self.wait_for_element(id, args, now),
-            _ => {
-                let db = self.connection(id).db;
-                self.keys(db).run(name, args, now)
-            }
+            "flushdb" => self.flush(id, Some(db), args, now),
+            "flushall" => self.flush(id, None, args, now),
+            "swapdb" => self.swap(args, now),
+            "eval" => self.eval(db, args, now),
+            _ => self.keys(db).run(name, args, now),
         })
     }
 
@@ -242,6 +267,7 @@ impl Redis {
         let connection = self.connection(id);
         (connection.protocol, connection.db, connection.is_authenticated) = (2, 0, is_open);
         connection.channels.clear();
+        connection.tracking = Tracking::Off;
         self.forget_transaction(id);
         Reply::Status("RESET")
     }
@@ -255,29 +281,6 @@ impl Redis {
             }
             Some(_) => Reply::error("ERR DB index is out of range"),
         }
-    }
-
-    fn client(&mut self, id: Id, args: &[Vec<u8>]) -> Reply {
-        let words: Vec<_> = args.iter().map(|arg| arg.to_ascii_lowercase()).collect();
-        match words.iter().map(Vec::as_slice).collect::<Vec<_>>().as_slice() {
-            [b"id"] => Reply::Integer(self.connection(id).client),
-            [b"setname", _] => Reply::OK,
-            [b"kill", b"id", number] => match integer(number).filter(|number| *number > 0) {
-                Some(number) => self.kill(id, number),
-                None => Reply::error("ERR client-id should be greater than 0"),
-            },
-            _ => Reply::error("ERR syntax error"),
-        }
-    }
-
-    fn kill(&mut self, id: Id, number: i64) -> Reply {
-        let found = self.connections.iter().find(|(_, connection)| connection.client == number).map(|(id, _)| *id);
-        match found {
-            None => return Reply::Integer(0),
-            Some(other) if other == id => self.close_behind(id),
-            Some(other) => self.close(other),
-        }
-        Reply::Integer(1)
     }
 
     fn forget_transaction(&mut self, id: Id) {
@@ -326,42 +329,6 @@ impl Redis {
             }
         }
         Reply::OK
-    }
-
-    fn subscribe(&mut self, id: Id, channels: &[Vec<u8>]) -> Option<Reply> {
-        for channel in channels {
-            let subscribed = &mut self.connection(id).channels;
-            subscribed.insert(channel.clone());
-            self.confirm(id, "subscribe", Reply::Text(channel.clone()));
-        }
-        None
-    }
-
-    fn unsubscribe(&mut self, id: Id, channels: &[Vec<u8>]) -> Option<Reply> {
-        let subscribed = self.connection(id).channels.iter().cloned().collect::<Vec<_>>();
-        let channels = if channels.is_empty() { subscribed.as_slice() } else { channels };
-        for channel in channels {
-            self.connection(id).channels.remove(channel);
-            self.confirm(id, "unsubscribe", Reply::Text(channel.clone()));
-        }
-        if channels.is_empty() {
-            self.confirm(id, "unsubscribe", Reply::Null);
-        }
-        None
-    }
-
-    fn confirm(&mut self, id: Id, what: &str, channel: Reply) {
-        let count = self.connection(id).channels.len() as i64;
-        self.say(id, &Reply::Push(vec![Reply::text(what), channel, Reply::Integer(count)]));
-    }
-
-    pub(super) fn publish(&mut self, channel: &[u8], message: &[u8]) -> Reply {
-        let hears = |connection: &super::Connection| connection.channels.contains(channel);
-        let subscribers = self.connections.iter().filter(|(_, connection)| hears(connection));
-        let subscribers: Vec<_> = subscribers.map(|(id, _)| *id).collect();
-        let push = [&b"message"[..], channel, message].map(|text| Reply::Text(text.to_vec()));
-        subscribers.iter().for_each(|id| self.say(*id, &Reply::Push(push.to_vec())));
-        Reply::Integer(subscribers.len() as i64)
     }
 
     fn wait_for_element(&mut self, id: Id, args: &[Vec<u8>], now: Millis) -> Option<Reply> {

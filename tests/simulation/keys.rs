@@ -1,6 +1,11 @@
 //! What the model of Redis holds: one database.
 
+#[path = "flush.rs"]
+mod flush;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub(crate) use flush::Held;
 
 use super::resp::{Reply, integer};
 
@@ -26,6 +31,12 @@ struct Entry {
     expires: Option<Millis>,
 }
 
+impl Entry {
+    fn is_over(&self, now: Millis) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
 /// The keys of one database.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
@@ -34,6 +45,10 @@ pub(crate) struct Keys {
     changes: BTreeMap<Key, u64>,
     /// Lists something was pushed to since this was last looked at.
     pub(crate) pushed: BTreeSet<Key>,
+    /// Keys that were changed since this was last looked at, in the order of the changes.
+    pub(crate) changed: Vec<Key>,
+    /// Removes nothing of itself: its primary says what is to be removed.
+    pub(crate) is_replica: bool,
 }
 
 /// An error is a reply as well.
@@ -49,9 +64,10 @@ fn number(text: &[u8]) -> Result<i64> {
 
 impl Keys {
     /// A number that differs once the key has changed.
-    pub(crate) fn version(&mut self, key: &[u8], now: Millis) -> u64 {
-        self.look(key, now);
-        self.changes.get(key).copied().unwrap_or(0)
+    pub(crate) fn version(&self, key: &[u8], now: Millis) -> u64 {
+        // That it is removed when its time is over is no further change.
+        let is_over = self.entries.get(key).is_some_and(|entry| entry.is_over(now));
+        self.changes.get(key).copied().unwrap_or(0) + u64::from(is_over)
     }
 
     /// Runs a command, whose arity has been checked.
@@ -63,7 +79,8 @@ impl Keys {
         match name {
             "get" => Ok(self.text(&args[0], now)?.map_or(Reply::Null, Reply::Text)),
             "mget" => Ok(Reply::Array(args.iter().map(|key| self.text_or_null(key, now)).collect())),
-            "exists" => Ok(count(args, |key| self.look(key, now).is_some())),
+            "strlen" => Ok(Reply::Integer(self.text(&args[0], now)?.map_or(0, |text| text.len() as i64))),
+            "exists" | "touch" => Ok(count(args, |key| self.look(key, now).is_some())),
             "ttl" | "pttl" => Ok(self.time_to_live(&args[0], now, name == "ttl")),
             "lrange" => self.range(args, now),
             "hmget" => self.fields(args, now),
@@ -76,7 +93,7 @@ impl Keys {
             }
             "mset" if args.len() % 2 == 1 => fail("ERR wrong number of arguments for 'mset' command"),
             "mset" => {
-                args.chunks(2).for_each(|pair| self.put(&pair[0], Value::Text(pair[1].clone()), None));
+                args.chunks(2).for_each(|pair| self.put_anew(&pair[0], &pair[1], None, now));
                 Ok(Reply::OK)
             }
             "del" | "unlink" => Ok(count(args, |key| self.look(key, now).is_some() && self.remove(key))),
@@ -99,14 +116,22 @@ impl Keys {
 
     /// What is at `key`, unless its time is over.
     fn look(&mut self, key: &[u8], now: Millis) -> Option<&mut Entry> {
-        if self.entries.get(key).is_some_and(|entry| entry.expires.is_some_and(|expires| expires <= now)) {
+        let is_over = self.entries.get(key).is_some_and(|entry| entry.is_over(now));
+        if is_over && !self.is_replica {
             self.remove(key);
         }
-        self.entries.get_mut(key)
+        self.entries.get_mut(key).filter(|_| !is_over)
     }
 
     fn touch(&mut self, key: &[u8]) {
         *self.changes.entry(key.to_vec()).or_default() += 1;
+        self.changed.push(key.to_vec());
+    }
+
+    /// Whatever is there, be it something whose time is over.
+    fn put_anew(&mut self, key: &[u8], text: &[u8], expires: Option<Millis>, now: Millis) {
+        self.look(key, now);
+        self.put(key, Value::Text(text.to_vec()), expires);
     }
 
     fn put(&mut self, key: &[u8], value: Value, expires: Option<Millis>) {
@@ -114,7 +139,7 @@ impl Keys {
         self.touch(key);
     }
 
-    fn remove(&mut self, key: &[u8]) -> bool {
+    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
         self.touch(key);
         self.entries.remove(key).is_some()
     }
@@ -161,13 +186,13 @@ impl Keys {
         if only_if.is_some_and(|must_exist| must_exist != self.look(key, now).is_some()) {
             return Ok(old.unwrap_or(Reply::Null));
         }
-        self.put(key, Value::Text(value.clone()), expires);
+        self.put_anew(key, value, expires, now);
         Ok(old.unwrap_or(Reply::OK))
     }
 
     fn set_expiring(&mut self, name: &str, args: &[Vec<u8>], now: Millis) -> Result {
         let expires = deadline(name, &args[1], if name == "setex" { 1000 } else { 1 }, now)?;
-        self.put(&args[0], Value::Text(args[2].clone()), Some(expires));
+        self.put_anew(&args[0], &args[2], Some(expires), now);
         Ok(Reply::OK)
     }
 

@@ -8,13 +8,19 @@
 //!
 //! No clock and no network of its own: what time it is comes with each call, and bytes are handed in and out.
 
+#[path = "channels.rs"]
+mod channels;
 #[path = "commands.rs"]
 mod commands;
+#[path = "tracking.rs"]
+mod tracking;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Keys, Millis};
+use super::past::Past;
 use super::resp::{self, Reply};
+use tracking::{Table, Tracking};
 
 /// A connection, of whatever run of the server.
 pub(crate) type Id = u64;
@@ -44,6 +50,10 @@ pub(crate) struct Redis {
     is_busy: bool,
     /// Connections that were told something, or closed.
     news: BTreeSet<Id>,
+    /// Who is to be told of what.
+    table: Table,
+    /// What is known of everything that ever happened, if anybody wants to know.
+    pub(crate) past: Option<Past>,
 }
 
 #[derive(Debug)]
@@ -63,6 +73,7 @@ struct Connection {
     watched: Vec<(u32, Vec<u8>, u64)>,
     channels: BTreeSet<Vec<u8>>,
     blocked: Option<Blocked>,
+    tracking: Tracking,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +108,8 @@ impl Redis {
             is_slow: false,
             is_busy: false,
             news: BTreeSet::new(),
+            table: Table::default(),
+            past: None,
         }
     }
 
@@ -122,6 +135,7 @@ impl Redis {
             watched: Vec::new(),
             channels: BTreeSet::new(),
             blocked: None,
+            tracking: Tracking::Off,
         };
         self.connections.insert(id, connection);
         Some(id)
@@ -188,6 +202,7 @@ impl Redis {
     pub(crate) fn crash(&mut self) {
         (self.is_up, self.is_stopped, self.is_slow) = (false, false, false);
         self.close_all();
+        self.table = Table::default();
     }
 
     /// Another run begins.
@@ -250,7 +265,10 @@ impl Redis {
     /// What a command would be answered in database 0, which changes nothing.
     pub(crate) fn peek(&mut self, words: &[&str], now: Millis) -> Reply {
         let args: Vec<_> = words[1..].iter().map(|word| word.as_bytes().to_vec()).collect();
-        self.keys(0).run(words[0], &args, now)
+        let reply = self.keys(0).run(words[0], &args, now);
+        self.settle(None, now);
+        self.send();
+        reply
     }
 
     /// As an operator's `PUBLISH` would.
@@ -259,8 +277,34 @@ impl Redis {
         self.send();
     }
 
+    /// It comes across some of the keys whose time is over, as it does now and then, and removes them.
+    pub(crate) fn expire(&mut self, mut is_found: impl FnMut() -> bool, now: Millis) {
+        self.remove_some(|keys| keys.expired(now).filter(|_| is_found()).collect(), now);
+    }
+
+    /// It needs room, and one key has to go.
+    pub(crate) fn evict(&mut self, mut choose: impl FnMut(usize) -> usize, now: Millis) {
+        self.remove_some(|keys| keys.names().nth(choose(keys.names().count().max(1))).into_iter().collect(), now);
+    }
+
+    /// A replica leaves that to its primary.
+    fn remove_some(&mut self, mut which: impl FnMut(&Keys) -> Vec<Vec<u8>>, now: Millis) {
+        if !self.is_up || self.is_stopped || self.is_replica {
+            return;
+        }
+        for keys in self.databases.values_mut() {
+            for key in which(keys) {
+                keys.remove(&key);
+            }
+        }
+        self.settle(None, now);
+        self.send();
+    }
+
     fn keys(&mut self, db: u32) -> &mut Keys {
-        self.databases.entry(db).or_default()
+        let keys = self.databases.entry(db).or_default();
+        keys.is_replica = self.is_replica;
+        keys
     }
 
     fn connection(&mut self, id: Id) -> &mut Connection {
@@ -301,6 +345,7 @@ impl Redis {
                         continue;
                     }
                     let Ok(Some(element)) = self.keys(db).pop(&key, now) else { break };
+                    self.settle(None, now);
                     self.blocked.retain(|other| *other != id);
                     self.connection(id).blocked = None;
                     self.say(id, &Reply::Array(vec![Reply::Text(key.clone()), Reply::Text(element)]));

@@ -17,6 +17,8 @@ pub(crate) enum Reply {
     Elements(usize),
     Map(Vec<(Reply, Reply)>),
     /// An array to those who speak RESP2.
+    Set(Vec<Reply>),
+    /// An array to those who speak RESP2.
     Push(Vec<Reply>),
 }
 
@@ -53,6 +55,10 @@ impl Reply {
                 let (kind, len) = if is_resp3 { ('%', pairs.len()) } else { ('*', 2 * pairs.len()) };
                 line(out, kind, &len.to_string());
                 pairs.iter().flat_map(|(key, value)| [key, value]).for_each(|element| element.write(protocol, out));
+            }
+            Self::Set(elements) => {
+                line(out, if is_resp3 { '~' } else { '*' }, &elements.len().to_string());
+                elements.iter().for_each(|element| element.write(protocol, out));
             }
             Self::Push(elements) => {
                 line(out, if is_resp3 { '>' } else { '*' }, &elements.len().to_string());

@@ -1,0 +1,68 @@
+//! Everything that happened to the keys of the model, and when: what nobody who asks a server can know.
+
+#![allow(dead_code, reason = "only those who judge what was cached look at it")]
+
+use std::collections::BTreeMap;
+
+use super::keys::{Held, Millis};
+use super::model::Id;
+
+/// When something happened: of two things that happened in the same millisecond, which was first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp {
+    pub(crate) millis: Millis,
+    number: u64,
+}
+
+impl Stamp {
+    pub(crate) const BEGINNING: Self = Self { millis: Millis::MIN, number: 0 };
+    pub(crate) const END: Self = Self { millis: Millis::MAX, number: 0 };
+
+    /// Before all else that happens then.
+    pub(crate) fn at(millis: Millis) -> Self {
+        Self { millis, number: 0 }
+    }
+}
+
+/// A name in a database.
+pub(crate) type Place = (u32, Vec<u8>);
+
+/// What was executed.
+#[derive(Debug, Clone)]
+pub(crate) struct Executed {
+    pub(crate) at: Stamp,
+    pub(crate) by: Id,
+    pub(crate) db: u32,
+    pub(crate) name: String,
+    pub(crate) args: Vec<Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    count: u64,
+    /// What was held, since when. Before the first there was nothing.
+    pub(crate) changes: BTreeMap<Place, Vec<(Stamp, Option<Held>)>>,
+    pub(crate) executed: Vec<Executed>,
+}
+
+impl Past {
+    /// Now, and later than all that was.
+    pub(crate) fn stamp(&mut self, millis: Millis) -> Stamp {
+        self.count += 1;
+        Stamp { millis, number: self.count }
+    }
+
+    pub(crate) fn execute(&mut self, by: Id, db: u32, name: &str, args: &[Vec<u8>], now: Millis) {
+        let at = self.stamp(now);
+        self.executed.push(Executed { at, by, db, name: name.to_owned(), args: args.to_vec() });
+    }
+
+    /// A key holds this, by what was executed last.
+    pub(crate) fn hold(&mut self, place: Place, held: Option<Held>, now: Millis) {
+        let at = Stamp { millis: now, number: self.count };
+        let changes = self.changes.entry(place).or_default();
+        if changes.last().map_or(&None, |(_, last)| last) != &held {
+            changes.push((at, held));
+        }
+    }
+}
