@@ -18,6 +18,8 @@ mod support;
 mod client;
 #[path = "simulation/compare.rs"]
 mod compare;
+#[path = "simulation/faults.rs"]
+mod faults;
 #[path = "faults/history.rs"]
 mod history;
 #[path = "simulation/keys.rs"]
@@ -36,6 +38,8 @@ mod plan;
 mod register;
 #[path = "simulation/resp.rs"]
 mod resp;
+#[path = "simulation/run.rs"]
+mod run;
 #[path = "simulation/scene.rs"]
 mod scene;
 #[path = "faults/tokens.rs"]
@@ -43,16 +47,10 @@ mod tokens;
 #[path = "simulation/wire.rs"]
 mod wire;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::panic::catch_unwind;
-use std::process::exit;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use plan::Plan;
+use run::variable;
 use scene::Tally;
 
 const UNKNOWN: &str = "UNKNOWN upstream connection lost; outcome unknown";
@@ -64,15 +62,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_millis(1200);
 /// The longest any request waits.
 const LONGEST: Duration = Duration::from_millis(700 + 1200 + 5000 + 600);
 
-/// Simulations that are shown where something was wrong, and those after which no more are begun.
-const SHOWN: usize = 3;
-const ENOUGH: u64 = 20;
-
 /// The longest the proxy is not ready when the server is.
 const RECOVERY: Duration = Duration::from_secs(10);
-
-/// Of the machine's time: whatever takes longer goes round and round while its clock stands still.
-const HANGS: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_clients_are_told_is_true_whatever_happens() {
@@ -80,7 +71,7 @@ fn what_clients_are_told_is_true_whatever_happens() {
     let first = asked_for.unwrap_or_else(|| fastrand::u64(..1 << 40));
     let count = if asked_for.is_some() { 1 } else { variable("CLOAKROOM_SIMULATIONS").unwrap_or(10_000) };
     let began = Instant::now();
-    let (sum, failed) = run_all(first..first + count, asked_for.is_some());
+    let (sum, failed) = run::all::<Tally>(first..first + count, asked_for.is_some());
     let speed = sum.length.as_secs_f64() / began.elapsed().as_secs_f64();
     eprintln!(
         "{count} simulations from {first} on, in {:?}, {speed:.0} times as fast as life: {sum:#?}",
@@ -94,51 +85,6 @@ fn what_clients_are_told_is_true_whatever_happens() {
     );
     assert!(sum.executed > 50 * count as usize, "hardly anything was asked");
     assert!(sum.undecided * 100 <= count as usize, "too much that nobody can judge");
-}
-
-/// Runs simulations on every core. What came of them, and the seeds of those in which something was wrong.
-fn run_all(seeds: Range<u64>, is_noted: bool) -> (Tally, Vec<u64>) {
-    let next = AtomicU64::new(seeds.start);
-    let (sum, failed) = (Mutex::new(Tally::default()), Mutex::new(Vec::new()));
-    let enough = variable("CLOAKROOM_FAILURES").unwrap_or(ENOUGH) as usize;
-    // What each thread is at, and since when.
-    let running = Mutex::new(BTreeMap::new());
-    let work = &|number: usize| {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end || failed.lock().expect("no panic").len() >= enough {
-                running.lock().expect("no panic").remove(&number);
-                return;
-            }
-            running.lock().expect("no panic").insert(number, (seed, Instant::now()));
-            // A panic: the seed is shown all the same.
-            let result = catch_unwind(|| scene::run(seed, is_noted)).unwrap_or_else(|_| Err(scene::panicked(seed)));
-            match result {
-                Ok(tally) => sum.lock().expect("no panic").add(tally),
-                Err(wrong) => {
-                    let mut failed = failed.lock().expect("no panic");
-                    if failed.len() < SHOWN {
-                        eprintln!("{wrong}\n");
-                    }
-                    failed.push(seed);
-                }
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let threads: Vec<_> = (0..threads).map(|number| scope.spawn(move || work(number))).collect();
-        while !threads.iter().all(ScopedJoinHandle::is_finished) {
-            if let Some((seed, _)) =
-                running.lock().expect("no panic").values().find(|(_, since)| since.elapsed() > HANGS)
-            {
-                eprintln!("{}", scene::hangs(*seed));
-                exit(1);
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-    });
-    (sum.into_inner().expect("no panic"), failed.into_inner().expect("no panic"))
 }
 
 /// The same seed is the same simulation: whatever it finds can be had again.
@@ -155,8 +101,4 @@ fn a_seed_says_everything() {
         }
     }
     assert!(different.is_empty(), "these seeds are not the same twice: {different:?}");
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
 }

@@ -122,7 +122,7 @@ impl Redis {
         if if *arity < 0 { count < -arity } else { count != *arity } {
             return Some(format!("ERR wrong number of arguments for '{name}' command"));
         }
-        if let Some(refusal) = Some(args).filter(|_| name == "client").and_then(|args| Self::subcommand_refusal(args)) {
+        if let Some(refusal) = Some(args).filter(|_| name == "client").and_then(Self::subcommand_refusal) {
             return Some(refusal);
         }
         if !connection.is_authenticated && !matches!(name, "hello" | "auth" | "reset") {

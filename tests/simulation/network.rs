@@ -117,6 +117,8 @@ impl Network {
         let now = self.clock();
         let mut redis = self.redis.borrow_mut();
         let done = act(&mut redis, now);
+        let is_deaf = redis.is_deaf();
+        redis.past.iter_mut().for_each(|past| past.be_silent(is_deaf, now));
         let news = redis.take_news();
         let (is_busy, next_wait) = (redis.take_busy(), redis.next_wait());
         drop(redis);
@@ -155,7 +157,7 @@ impl Network {
         self.with_redis(|redis, _| redis.take(id))
     }
 
-    fn clock(&self) -> Millis {
+    pub(crate) fn clock(&self) -> Millis {
         EPOCH + self.began.elapsed().as_millis() as Millis
     }
 

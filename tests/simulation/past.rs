@@ -43,6 +43,8 @@ pub(crate) struct Past {
     /// What was held, since when. Before the first there was nothing.
     pub(crate) changes: BTreeMap<Place, Vec<(Stamp, Option<Held>)>>,
     pub(crate) executed: Vec<Executed>,
+    /// When the server proved nothing to anybody, the last perhaps to this day.
+    pub(crate) silences: Vec<(Stamp, Option<Stamp>)>,
 }
 
 impl Past {
@@ -63,6 +65,17 @@ impl Past {
         let changes = self.changes.entry(place).or_default();
         if changes.last().map_or(&None, |(_, last)| last) != &held {
             changes.push((at, held));
+        }
+    }
+
+    /// Whether it proves anything from now on.
+    pub(crate) fn be_silent(&mut self, is_silent: bool, now: Millis) {
+        let at = self.stamp(now);
+        match self.silences.last_mut() {
+            Some((_, end @ None)) if !is_silent => *end = Some(at),
+            Some((_, None)) => {}
+            _ if is_silent => self.silences.push((at, None)),
+            _ => {}
         }
     }
 }

@@ -24,6 +24,7 @@ use super::model::Redis;
 use super::network::Network;
 use super::plan::Plan;
 use super::register::{self, Verdict};
+use super::run::Sum;
 use super::tokens::{self, Gaps, Kept};
 use super::{CONNECT_TIMEOUT, LONGEST, QUEUE_TIMEOUT, RECOVERY, REPLY_TIMEOUT};
 
@@ -125,16 +126,6 @@ pub(crate) struct Seen {
     pub(crate) notes: Vec<String>,
     waits: BTreeMap<&'static str, Wait>,
     length: Duration,
-}
-
-/// Runs the simulation of a seed. The error is everything that was wrong.
-pub(crate) fn run(seed: u64, is_noted: bool) -> Result<Tally, String> {
-    let plan = Plan::new(seed);
-    let Seen { history, kept, notes, waits, length } = simulate(&plan, is_noted);
-    let gaps = if plan.reconnect == Reconnect::Eager { Gaps::Silent } else { Gaps::Seen };
-    let (wrong, mut tally) = judge(&history, &kept, gaps);
-    (tally.waits, tally.length) = (waits, length);
-    if wrong.is_empty() { Ok(tally) } else { Err(report(&plan, &wrong, &notes, &history)) }
 }
 
 /// On a runtime of its own, whose clock goes on when everybody waits for it.
@@ -300,16 +291,6 @@ fn judge(history: &History, kept: &Kept, gaps: Gaps) -> (Vec<String>, Tally) {
     (wrong, tally)
 }
 
-/// For a seed that came to no end.
-pub(crate) fn panicked(seed: u64) -> String {
-    report(&Plan::new(seed), &["a panic, see above".to_owned()], &[], &History::default())
-}
-
-/// The same, without a panic.
-pub(crate) fn hangs(seed: u64) -> String {
-    report(&Plan::new(seed), &["it does not end, and its clock stands still".to_owned()], &[], &History::default())
-}
-
 fn report(plan: &Plan, wrong: &[String], notes: &[String], history: &History) -> String {
     let mut text =
         format!("CLOAKROOM_SEED={} cargo test --test simulation\n{plan:#?}\n{}", plan.seed, wrong.join("\n"));
@@ -322,8 +303,25 @@ fn report(plan: &Plan, wrong: &[String], notes: &[String], history: &History) ->
     text
 }
 
-impl Tally {
-    pub(crate) fn add(&mut self, other: Self) {
+impl Sum for Tally {
+    fn run(seed: u64, is_noted: bool) -> Result<Self, String> {
+        let plan = Plan::new(seed);
+        let Seen { history, kept, notes, waits, length } = simulate(&plan, is_noted);
+        let gaps = if plan.reconnect == Reconnect::Eager { Gaps::Silent } else { Gaps::Seen };
+        let (wrong, mut tally) = judge(&history, &kept, gaps);
+        (tally.waits, tally.length) = (waits, length);
+        if wrong.is_empty() { Ok(tally) } else { Err(report(&plan, &wrong, &notes, &history)) }
+    }
+
+    fn panicked(seed: u64) -> String {
+        report(&Plan::new(seed), &["a panic, see above".to_owned()], &[], &History::default())
+    }
+
+    fn hangs(seed: u64) -> String {
+        report(&Plan::new(seed), &["it does not end, and its clock stands still".to_owned()], &[], &History::default())
+    }
+
+    fn add(&mut self, other: Self) {
         self.count += other.count;
         self.executed += other.executed;
         self.not_executed += other.not_executed;
