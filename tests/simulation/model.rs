@@ -264,21 +264,6 @@ impl Redis {
         self.send();
     }
 
-    /// What a command would be answered in database 0, which changes nothing.
-    pub(crate) fn peek(&mut self, words: &[&str], now: Millis) -> Reply {
-        let args: Vec<_> = words[1..].iter().map(|word| word.as_bytes().to_vec()).collect();
-        let reply = self.keys(0).run(words[0], &args, now);
-        self.settle(None, now);
-        self.send();
-        reply
-    }
-
-    /// As an operator's `PUBLISH` would.
-    pub(crate) fn announce(&mut self, channel: &str, message: &str) {
-        self.publish(channel.as_bytes(), message.as_bytes());
-        self.send();
-    }
-
     /// Whether it proves to nobody that what he keeps is fresh.
     pub(crate) fn is_deaf(&self) -> bool {
         !self.is_up || self.is_stopped || self.is_loading || self.is_replica

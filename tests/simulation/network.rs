@@ -157,7 +157,7 @@ impl Network {
         self.with_redis(|redis, _| redis.take(id))
     }
 
-    pub(crate) fn clock(&self) -> Millis {
+    fn clock(&self) -> Millis {
         EPOCH + self.began.elapsed().as_millis() as Millis
     }
 

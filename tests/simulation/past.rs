@@ -3,12 +3,13 @@
 #![allow(dead_code, reason = "only those who judge what was cached look at it")]
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::keys::{Held, Millis};
 use super::model::Id;
 
 /// When something happened: of two things that happened in the same millisecond, which was first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Stamp {
     pub(crate) millis: Millis,
     number: u64,
@@ -21,6 +22,17 @@ impl Stamp {
     /// Before all else that happens then.
     pub(crate) fn at(millis: Millis) -> Self {
         Self { millis, number: 0 }
+    }
+}
+
+/// The last digits do.
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::BEGINNING => f.write_str("the beginning"),
+            Self::END => f.write_str("the end"),
+            Self { millis, number } => write!(f, "{}#{number}", millis % 10_000_000),
+        }
     }
 }
 

@@ -1,0 +1,225 @@
+//! Whether what was read is as new as promised (G4).
+//!
+//! Of each key all that was ever held is known, and when. A read is of one of these spans, and may be if
+//! - it had begun when the client was told,
+//! - nobody had changed it longer before the read was asked than the staleness allows; with none, nobody at all,
+//! - its time was not over when the read was asked,
+//! - it does not come before what the same connection has read or written, nor before a write acknowledged through the
+//!   same proxy before the read was asked.
+//!
+//! Where several spans would do, the first is taken: what comes later has the most freedom then.
+
+use std::collections::HashMap;
+
+use super::answer::Answer;
+use super::deed::{Aspect, Deed, Life, Op};
+use super::keys::Millis;
+use super::past::{Executed, Past, Place, Stamp};
+use super::spans::Span;
+use super::tally::Tally;
+
+const READS: [&str; 6] = ["get", "mget", "strlen", "exists", "ttl", "pttl"];
+
+/// The one that has to be found out, for each place; and for all of them.
+#[derive(Debug, Default)]
+struct Floor {
+    places: HashMap<Place, Stamp>,
+    all: Option<Stamp>,
+}
+
+impl Floor {
+    fn at(&self, place: &Place) -> Stamp {
+        self.places.get(place).copied().max(self.all).unwrap_or(Stamp::BEGINNING)
+    }
+
+    fn raise(&mut self, touched: &Touched, to: Stamp) {
+        match touched {
+            Touched::All => self.all = self.all.max(Some(to)),
+            Touched::Places(places) => places.iter().for_each(|place| self.raise_one(place, to)),
+        }
+    }
+
+    fn raise_one(&mut self, place: &Place, to: Stamp) {
+        let floor = self.places.entry(place.clone()).or_insert(to);
+        *floor = to.max(*floor);
+    }
+}
+
+/// What a write may have changed.
+enum Touched {
+    All,
+    Places(Vec<Place>),
+}
+
+/// A write that was acknowledged, and when it was executed.
+struct Acknowledged<'a> {
+    deed: &'a Deed,
+    touched: Touched,
+    at: Stamp,
+}
+
+struct Judge<'a> {
+    past: &'a Past,
+    staleness: Millis,
+    spans: HashMap<Place, Vec<Span>>,
+    /// When each place was read at the server.
+    read_at: HashMap<Place, Vec<Stamp>>,
+    floors: Vec<Floor>,
+    own: HashMap<Life, Floor>,
+    wrong: Vec<String>,
+    tally: Tally,
+}
+
+/// Everything that is wrong with what clients were told, and what they were told.
+pub(crate) fn judge(deeds: &[Deed], past: &Past, staleness: Millis, proxies: usize) -> (Vec<String>, Tally) {
+    let spans = past.changes.iter().map(|(place, changes)| (place.clone(), Span::all(changes))).collect();
+    let mut read_at = HashMap::<_, Vec<_>>::new();
+    for executed in past.executed.iter().filter(|executed| READS.contains(&executed.name.as_str())) {
+        for key in &executed.args {
+            read_at.entry((executed.db, key.clone())).or_default().push(executed.at);
+        }
+    }
+    let floors = (0..proxies).map(|_| Floor::default()).collect();
+    let (own, wrong, tally) = (HashMap::new(), Vec::new(), Tally { count: 1, ..Tally::default() });
+    Judge { past, staleness, spans, read_at, floors, own, wrong, tally }.all(deeds)
+}
+
+impl<'a> Judge<'a> {
+    fn all(mut self, deeds: &'a [Deed]) -> (Vec<String>, Tally) {
+        let mut asked: Vec<_> = deeds.iter().collect();
+        asked.sort_by_key(|deed| deed.invoked);
+        let mut acknowledged: Vec<_> = deeds.iter().filter_map(|deed| self.acknowledged(deed)).collect();
+        acknowledged.sort_by_key(|write| write.deed.told_at);
+        let own_writes: HashMap<_, _> =
+            acknowledged.iter().map(|write| (write.deed.invoked, (&write.touched, write.at))).collect();
+        let mut told = acknowledged.iter().peekable();
+        for deed in asked {
+            while let Some(write) = told.next_if(|write| write.deed.told_at < deed.invoked) {
+                if let Some(proxy) = write.deed.proxy {
+                    self.floors[proxy].raise(&write.touched, write.at);
+                }
+            }
+            match &deed.op {
+                Op::Read { aspect, is_direct, .. } => self.read(deed, *aspect, *is_direct || deed.proxy.is_none()),
+                Op::Write { .. } => {
+                    if let Some((touched, at)) = own_writes.get(&deed.invoked) {
+                        self.own.entry(deed.life).or_default().raise(touched, *at);
+                    }
+                }
+            }
+        }
+        (self.wrong, self.tally)
+    }
+
+    /// `None`: it is no write, or was not acknowledged.
+    fn acknowledged(&mut self, deed: &'a Deed) -> Option<Acknowledged<'a>> {
+        let Op::Write { db, words } = &deed.op else { return None };
+        if matches!(deed.answer, None | Some(Answer::Error(_))) {
+            self.tally.not_written += 1;
+            return None;
+        }
+        self.tally.writes += 1;
+        let name = words[0].to_ascii_lowercase();
+        let is_it = |executed: &Executed| {
+            executed.db == *db
+                && executed.name == name
+                && executed.args.iter().map(Vec::as_slice).eq(words[1..].iter().map(String::as_bytes))
+        };
+        let first = self.past.executed.partition_point(|executed| executed.at < deed.invoked);
+        let mut meanwhile = self.past.executed[first..].iter().take_while(|executed| executed.at < deed.told_at);
+        let Some(executed) = meanwhile.find(|executed| is_it(executed)) else {
+            self.wrong.push(format!("acknowledged, and not executed then: {deed:?}"));
+            return None;
+        };
+        let one = |key: &str| Touched::Places(vec![(*db, key.as_bytes().to_vec())]);
+        let touched = match name.as_str() {
+            "flushdb" | "flushall" | "swapdb" => Touched::All,
+            // Of the script: which key it writes.
+            "eval" => one(&words[3]),
+            "mset" => Touched::Places(words[1..].chunks(2).map(|pair| (*db, pair[0].as_bytes().to_vec())).collect()),
+            _ => one(&words[1]),
+        };
+        Some(Acknowledged { deed, touched, at: executed.at })
+    }
+
+    fn read(&mut self, deed: &Deed, aspect: Aspect, is_direct: bool) {
+        let places = deed.op.places();
+        let answers = match &deed.answer {
+            None | Some(Answer::Error(_)) => return self.tally.not_read += 1,
+            Some(Answer::List(answers)) => answers.as_slice(),
+            Some(answer) => std::slice::from_ref(answer),
+        };
+        if answers.len() != places.len() {
+            return self.wrong.push(format!("not as many as asked for: {deed:?}"));
+        }
+        let is_hit = !is_direct && !places.iter().any(|place| self.is_read_meanwhile(place, deed));
+        *if deed.proxy.is_none() { &mut self.tally.direct } else { &mut self.tally.reads } += 1;
+        self.tally.hits += usize::from(is_hit);
+        if is_hit && self.staleness == 0 {
+            self.tally.confirmed_hits += 1;
+        }
+        if is_hit && let Some(silence) = self.silence(deed) {
+            self.wrong.push(format!("a hit, though the server proved nothing {silence}: {deed:?}"));
+        }
+        let staleness = if is_direct { 0 } else { self.staleness };
+        let mut possible = Vec::new();
+        for (place, answer) in places.iter().zip(answers) {
+            let own = self.own.entry(deed.life).or_default().at(place);
+            let proxys = deed.proxy.map_or(Stamp::BEGINNING, |proxy| self.floors[proxy].at(place));
+            let nothing = Span::all(&[]);
+            let spans = self.spans.get(place).unwrap_or(&nothing);
+            let (from, to) = (deed.invoked, deed.told_at);
+            let fits = |span: &&Span| span.begin < to && span.explains(aspect, answer, from.millis, to.millis);
+            let problem = |span: &Span| match span {
+                span if span.expires().is_some_and(|at| at <= from.millis) => Some("its time was over"),
+                span if span.end <= own => Some("the same connection knew better"),
+                span if span.end <= proxys => Some("its proxy had acknowledged better"),
+                span if staleness == 0 && span.overwritten <= from => Some("it was no longer so"),
+                span if span.overwritten.millis.saturating_add(staleness) < from.millis => Some("it is too old"),
+                _ => None,
+            };
+            let good: Vec<_> = spans.iter().filter(fits).filter(|span| problem(span).is_none()).collect();
+            if let Some(first) = good.first() {
+                self.own.entry(deed.life).or_default().raise_one(place, first.begin);
+                possible.push(good.iter().map(|span| (span.begin, span.end)).collect::<Vec<_>>());
+                continue;
+            }
+            let why = spans.iter().filter(fits).filter_map(problem).next_back().unwrap_or("it was never so");
+            let before = spans.iter().filter(|span| span.begin < to).rev().take(6);
+            let before: Vec<_> = before.map(Span::shown).collect();
+            let what = if is_hit { "a hit" } else { "a read" };
+            self.wrong.push(format!(
+                "{what}, but {why}: {deed:?}\n  {}, not before {own:?} and {proxys:?}; the newest first:\n  {}",
+                place.1.escape_ascii(),
+                before.join("\n  ")
+            ));
+        }
+        if possible.len() == places.len() && !have_common(&possible) {
+            self.wrong.push(format!("never so all at once: {deed:?}"));
+        }
+    }
+
+    /// Whether anybody has read it at the server meanwhile.
+    fn is_read_meanwhile(&self, place: &Place, deed: &Deed) -> bool {
+        let Some(stamps) = self.read_at.get(place) else { return false };
+        let next = stamps.partition_point(|stamp| *stamp < deed.invoked);
+        stamps.get(next).is_some_and(|stamp| *stamp < deed.told_at)
+    }
+
+    /// When the server proved nothing, if that was so for too long when this was asked, and until it was told.
+    fn silence(&self, deed: &Deed) -> Option<String> {
+        let is_too_long = |(begin, end): &&(Stamp, Option<Stamp>)| {
+            *begin < deed.invoked
+                && begin.millis + self.staleness < deed.invoked.millis.saturating_add(i64::from(self.staleness == 0))
+                && end.is_none_or(|end| deed.told_at < end)
+        };
+        let (begin, end) = self.past.silences.iter().find(is_too_long)?;
+        Some(format!("from {begin:?} to {end:?}"))
+    }
+}
+
+/// Whether there is a time that is in a span of each.
+fn have_common(keys: &[Vec<(Stamp, Stamp)>]) -> bool {
+    let is_in = |at: Stamp| move |(begin, end): &(Stamp, Stamp)| *begin <= at && at < *end;
+    keys.iter().flatten().any(|(at, _)| keys.iter().all(|spans| spans.iter().any(is_in(*at))))
+}

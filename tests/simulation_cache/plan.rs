@@ -1,0 +1,154 @@
+//! What a seed stands for: the proxies' settings, the weather, what clients like, and what goes wrong when.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use cloakroom::config::Reconnect;
+use fastrand::Rng;
+use tokio::task::spawn_local;
+
+use super::faults::{Fault, Planned, Which};
+use super::link::{Cut, Direction};
+use super::network::{Network, Newcomers, Weather};
+
+/// One of the proxies.
+#[derive(Debug)]
+pub(crate) struct ProxyPlan {
+    pub(crate) workers: usize,
+    pub(crate) reconnect: Reconnect,
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) pinned: usize,
+}
+
+/// All that comes from a seed but what clients do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// `cache.staleness`
+    pub(crate) staleness: Duration,
+    pub(crate) proxies: Vec<ProxyPlan>,
+    pub(crate) weather: Weather,
+    pub(crate) faults: Vec<Planned>,
+    /// Clients of each proxy, and of none.
+    pub(crate) clients: usize,
+    pub(crate) direct: usize,
+    pub(crate) tastes: Tastes,
+    /// How often the server looks for keys whose time is over; perhaps never.
+    pub(crate) expiry: Option<Duration>,
+    /// How often it evicts one.
+    pub(crate) eviction: Option<Duration>,
+    pub(crate) random: Rng,
+}
+
+/// What clients like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tastes {
+    /// Of a thousand deeds, those that write: through proxies, and past them.
+    pub(crate) writes: u32,
+    pub(crate) direct_writes: u32,
+    /// Of a thousand writes, those that change everything.
+    pub(crate) upheavals: u32,
+    /// The longest they think, in milliseconds.
+    pub(crate) leisure: u64,
+    /// Whether there are clients in the other database.
+    pub(crate) has_other_db: bool,
+    /// How long all this goes on without faults.
+    pub(crate) length: Duration,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let staleness = Duration::from_millis(*random.choice(&[0, 0, 0, 5, 20, 100, 100]).expect("some"));
+        let proxies = (0..2).map(|_| ProxyPlan::any(&mut random)).collect();
+        let weather = Weather {
+            delay: *random.choice(&[0, 1, 1, 3, 12]).expect("some"),
+            piece: *random.choice(&[2048, 2048, 100]).expect("some"),
+            socket: *random.choice(&[1024, 65536]).expect("some"),
+        };
+        let faults = (0..random.usize(0..=4)).map(|_| any_fault(&mut random)).collect();
+        let (clients, direct) = (random.usize(1..=3), random.usize(1..=2));
+        let millis = |choices: &[u64], random: &mut Rng| {
+            Some(Duration::from_millis(*random.choice(choices).expect("some"))).filter(|length| !length.is_zero())
+        };
+        let (expiry, eviction) = (millis(&[0, 0, 50, 100, 700], &mut random), millis(&[0, 0, 0, 150], &mut random));
+        let tastes = Tastes::any(&mut random);
+        Self { seed, staleness, proxies, weather, faults, clients, direct, tastes, expiry, eviction, random }
+    }
+
+    /// Lets everything happen. When it is over, nothing is wrong any more.
+    pub(crate) async fn happen(&self, network: &Rc<Network>) {
+        let faults = self.faults.iter().map(|planned| {
+            let (network, planned, plain) = (Rc::clone(network), *planned, self.weather);
+            spawn_local(async move { planned.happen(&network, plain).await })
+        });
+        for fault in faults.collect::<Vec<_>>() {
+            fault.await.expect("no panic");
+        }
+        // Whoever still hears nothing would be told by keepalive.
+        network.links().iter().filter(|link| link.is_stopped()).for_each(|link| link.cut(Cut::Both));
+    }
+}
+
+impl ProxyPlan {
+    fn any(random: &mut Rng) -> Self {
+        let reconnect = match random.u8(0..10) {
+            0 => Reconnect::Off,
+            1..4 => Reconnect::Eager,
+            _ => Reconnect::Conservative,
+        };
+        // Connections take over from one another all the time.
+        let lifetime = (random.u8(0..6) == 0).then_some(Duration::from_millis(200));
+        let pinned = if random.u8(0..8) == 0 { 1 } else { 1000 };
+        Self { workers: random.usize(1..=3), reconnect, lifetime, pinned }
+    }
+}
+
+impl Tastes {
+    fn any(random: &mut Rng) -> Self {
+        let mut of = |choices: &[u32]| *random.choice(choices).expect("some");
+        Self {
+            writes: of(&[5, 30, 100, 200]),
+            direct_writes: of(&[0, 50, 300, 800]),
+            upheavals: of(&[0, 5, 30]),
+            leisure: u64::from(of(&[1, 4, 4, 15])),
+            has_other_db: of(&[0, 0, 1]) == 1,
+            length: Duration::from_millis(u64::from(of(&[300, 600]))),
+        }
+    }
+}
+
+/// Those that matter to what is kept come often: silence above all.
+fn any_fault(random: &mut Rng) -> Planned {
+    let millis = |random: &mut Rng, most| Duration::from_millis(random.u64(0..most));
+    let at = millis(random, 700);
+    let length = millis(random, 400);
+    let which = match random.u8(0..4) {
+        0 => Which::All,
+        _ => Which::Oldest(random.usize(0..8)),
+    };
+    let direction = match random.u8(0..3) {
+        0 => None,
+        1 => Some(Direction::Requests),
+        _ => Some(Direction::Replies),
+    };
+    let newcomers = match random.u8(0..6) {
+        0 => Newcomers::Refused,
+        1 => Newcomers::Slow(millis(random, 300)),
+        _ => Newcomers::Welcome,
+    };
+    let cut = if random.bool() { Cut::Both } else { Cut::Late(millis(random, 200)) };
+    let fault = match random.u8(0..16) {
+        0..5 => Fault::Blackhole { which, direction, newcomers },
+        5 => Fault::Stop,
+        6 => Fault::Slow,
+        7..9 => Fault::Demote,
+        9 => Fault::CloseClients,
+        10 => Fault::Cut(which, cut),
+        11 => Fault::Lag(random.u64(2..40)),
+        12 => Fault::Trickle,
+        13 => Fault::Crash { loads: Duration::ZERO },
+        _ => return Planned::any(random),
+    };
+    Planned { at, fault, length }
+}
