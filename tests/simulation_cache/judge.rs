@@ -127,7 +127,14 @@ impl<'a> Judge<'a> {
         };
         let first = self.past.executed.partition_point(|executed| executed.at < deed.invoked);
         let mut meanwhile = self.past.executed[first..].iter().take_while(|executed| executed.at < deed.told_at);
-        let Some(executed) = meanwhile.find(|executed| is_it(executed)) else {
+        // That a key is gone is answered if it is, be the connection lost before the request came to the server.
+        let is_look = |executed: &Executed| {
+            matches!(name.as_str(), "del" | "unlink")
+                && (executed.db, executed.name.as_str()) == (*db, "exists")
+                && executed.args[0] == words[1].as_bytes()
+        };
+        let executed = meanwhile.clone().find(|executed| is_it(executed)).or_else(|| meanwhile.find(|it| is_look(it)));
+        let Some(executed) = executed else {
             self.wrong.push(format!("acknowledged, and not executed then: {deed:?}"));
             return None;
         };
