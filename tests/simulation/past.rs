@@ -49,6 +49,13 @@ pub(crate) struct Executed {
     pub(crate) args: Vec<Vec<u8>>,
 }
 
+impl Executed {
+    pub(crate) fn shown(&self) -> String {
+        let args: Vec<_> = self.args.iter().map(|arg| arg[..arg.len().min(12)].escape_ascii().to_string()).collect();
+        format!("{:?} {} {} in {} by {}", self.at, self.name, args.join(" "), self.db, self.by)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     count: u64,

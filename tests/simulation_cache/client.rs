@@ -142,7 +142,12 @@ impl Client {
         let soon = self.random.u32(1..400).to_string();
         let later = (1_000_000 + self.tokens).to_string();
         let words = if self.random.u32(0..1000) < self.scene.tastes.upheavals {
-            words(self.random.choice(&[&["FLUSHDB"][..], &["FLUSHALL"], &["SWAPDB", "0", "1"]]).expect("some"))
+            let may_swap = self.scene.tastes.swaps && self.proxy.is_some();
+            match self.random.u8(0..3) {
+                0 if may_swap => words(&["SWAPDB", "0", "1"]),
+                1 => words(&["FLUSHALL"]),
+                _ => words(&["FLUSHDB"]),
+            }
         } else {
             match self.random.u8(0..100) {
                 0..35 => words(&["SET", key, &value]),

@@ -58,20 +58,31 @@ struct Acknowledged<'a> {
     at: Stamp,
 }
 
+/// What is promised by a proxy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// `cache.staleness`
+    pub(crate) staleness: Millis,
+    /// `reconnect = "eager"`: what is sent again lives for less time.
+    pub(crate) sends_again: bool,
+}
+
 struct Judge<'a> {
     past: &'a Past,
-    staleness: Millis,
+    proxies: &'a [Rules],
     spans: HashMap<Place, Vec<Span>>,
     /// When each place was read at the server.
     read_at: HashMap<Place, Vec<Stamp>>,
     floors: Vec<Floor>,
     own: HashMap<Life, Floor>,
+    /// What connections have read, and when they were told: what was asked before is not bound by it.
+    just_read: HashMap<Life, Vec<(Stamp, Place, Stamp)>>,
     wrong: Vec<String>,
     tally: Tally,
 }
 
 /// Everything that is wrong with what clients were told, and what they were told.
-pub(crate) fn judge(deeds: &[Deed], past: &Past, staleness: Millis, proxies: usize) -> (Vec<String>, Tally) {
+pub(crate) fn judge(deeds: &[Deed], past: &Past, proxies: &[Rules]) -> (Vec<String>, Tally) {
     let spans = past.changes.iter().map(|(place, changes)| (place.clone(), Span::all(changes))).collect();
     let mut read_at = HashMap::<_, Vec<_>>::new();
     for executed in past.executed.iter().filter(|executed| READS.contains(&executed.name.as_str())) {
@@ -79,9 +90,10 @@ pub(crate) fn judge(deeds: &[Deed], past: &Past, staleness: Millis, proxies: usi
             read_at.entry((executed.db, key.clone())).or_default().push(executed.at);
         }
     }
-    let floors = (0..proxies).map(|_| Floor::default()).collect();
-    let (own, wrong, tally) = (HashMap::new(), Vec::new(), Tally { count: 1, ..Tally::default() });
-    Judge { past, staleness, spans, read_at, floors, own, wrong, tally }.all(deeds)
+    let floors = proxies.iter().map(|_| Floor::default()).collect();
+    let (own, just_read) = (HashMap::new(), HashMap::new());
+    let (wrong, tally) = (Vec::new(), Tally { count: 1, ..Tally::default() });
+    Judge { past, proxies, spans, read_at, floors, own, just_read, wrong, tally }.all(deeds)
 }
 
 impl<'a> Judge<'a> {
@@ -98,6 +110,11 @@ impl<'a> Judge<'a> {
                 if let Some(proxy) = write.deed.proxy {
                     self.floors[proxy].raise(&write.touched, write.at);
                 }
+            }
+            let own = self.own.entry(deed.life).or_default();
+            let just_read = self.just_read.entry(deed.life).or_default();
+            for (_, place, begin) in just_read.extract_if(.., |(told_at, ..)| *told_at < deed.invoked) {
+                own.raise_one(&place, begin);
             }
             match &deed.op {
                 Op::Read { aspect, is_direct, .. } => self.read(deed, *aspect, *is_direct || deed.proxy.is_none()),
@@ -120,10 +137,15 @@ impl<'a> Judge<'a> {
         }
         self.tally.writes += 1;
         let name = words[0].to_ascii_lowercase();
+        let sends_again = deed.proxy.is_some_and(|proxy| self.proxies[proxy].sends_again);
+        let is_same = |executed: &[u8], asked: &str| {
+            executed == asked.as_bytes() || sends_again && [executed, asked.as_bytes()].iter().all(|word| is_time(word))
+        };
         let is_it = |executed: &Executed| {
             executed.db == *db
                 && executed.name == name
-                && executed.args.iter().map(Vec::as_slice).eq(words[1..].iter().map(String::as_bytes))
+                && executed.args.len() == words.len() - 1
+                && executed.args.iter().zip(&words[1..]).all(|(executed, asked)| is_same(executed, asked))
         };
         let first = self.past.executed.partition_point(|executed| executed.at < deed.invoked);
         let mut meanwhile = self.past.executed[first..].iter().take_while(|executed| executed.at < deed.told_at);
@@ -135,7 +157,10 @@ impl<'a> Judge<'a> {
         };
         let executed = meanwhile.clone().find(|executed| is_it(executed)).or_else(|| meanwhile.find(|it| is_look(it)));
         let Some(executed) = executed else {
-            self.wrong.push(format!("acknowledged, and not executed then: {deed:?}"));
+            let on_key = |executed: &&Executed| executed.args.first().is_some_and(|key| key == words[1].as_bytes());
+            let meanwhile = self.past.executed[first..].iter().take_while(|executed| executed.at < deed.told_at);
+            let meanwhile: Vec<_> = meanwhile.filter(on_key).map(Executed::shown).collect();
+            self.wrong.push(format!("acknowledged, and not executed: {deed:?}, but {}", meanwhile.join(", ")));
             return None;
         };
         let one = |key: &str| Touched::Places(vec![(*db, key.as_bytes().to_vec())]);
@@ -161,14 +186,12 @@ impl<'a> Judge<'a> {
         }
         let is_hit = !is_direct && !places.iter().any(|place| self.is_read_meanwhile(place, deed));
         *if deed.proxy.is_none() { &mut self.tally.direct } else { &mut self.tally.reads } += 1;
+        let staleness = deed.proxy.filter(|_| !is_direct).map_or(0, |proxy| self.proxies[proxy].staleness);
         self.tally.hits += usize::from(is_hit);
-        if is_hit && self.staleness == 0 {
-            self.tally.confirmed_hits += 1;
-        }
-        if is_hit && let Some(silence) = self.silence(deed) {
+        self.tally.confirmed_hits += usize::from(is_hit && staleness == 0);
+        if is_hit && let Some(silence) = self.silence(deed, staleness) {
             self.wrong.push(format!("a hit, though the server proved nothing {silence}: {deed:?}"));
         }
-        let staleness = if is_direct { 0 } else { self.staleness };
         let mut possible = Vec::new();
         for (place, answer) in places.iter().zip(answers) {
             let own = self.own.entry(deed.life).or_default().at(place);
@@ -185,9 +208,12 @@ impl<'a> Judge<'a> {
                 span if span.overwritten.millis.saturating_add(staleness) < from.millis => Some("it is too old"),
                 _ => None,
             };
-            let good: Vec<_> = spans.iter().filter(fits).filter(|span| problem(span).is_none()).collect();
+            // What was overwritten longer ago comes first.
+            let oldest = spans.partition_point(|span| span.overwritten.millis.saturating_add(staleness) < from.millis);
+            let recent = spans[oldest..].iter().take_while(|span| span.begin < to);
+            let good: Vec<_> = recent.filter(fits).filter(|span| problem(span).is_none()).collect();
             if let Some(first) = good.first() {
-                self.own.entry(deed.life).or_default().raise_one(place, first.begin);
+                self.just_read.entry(deed.life).or_default().push((deed.told_at, place.clone(), first.begin));
                 possible.push(good.iter().map(|span| (span.begin, span.end)).collect::<Vec<_>>());
                 continue;
             }
@@ -214,15 +240,20 @@ impl<'a> Judge<'a> {
     }
 
     /// When the server proved nothing, if that was so for too long when this was asked, and until it was told.
-    fn silence(&self, deed: &Deed) -> Option<String> {
+    fn silence(&self, deed: &Deed, staleness: Millis) -> Option<String> {
         let is_too_long = |(begin, end): &&(Stamp, Option<Stamp>)| {
             *begin < deed.invoked
-                && begin.millis + self.staleness < deed.invoked.millis.saturating_add(i64::from(self.staleness == 0))
+                && begin.millis + staleness < deed.invoked.millis + i64::from(staleness == 0)
                 && end.is_none_or(|end| deed.told_at < end)
         };
         let (begin, end) = self.past.silences.iter().find(is_too_long)?;
         Some(format!("from {begin:?} to {end:?}"))
     }
+}
+
+/// A length of time, or its unit.
+fn is_time(word: &[u8]) -> bool {
+    word.iter().all(u8::is_ascii_digit) || [&b"EX"[..], b"PX"].contains(&word)
 }
 
 /// Whether there is a time that is in a span of each.

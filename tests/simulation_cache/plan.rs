@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use cloakroom::cache::Terms;
 use cloakroom::config::Reconnect;
+use cloakroom::glob::Globs;
 use fastrand::Rng;
 use tokio::task::spawn_local;
 
@@ -18,14 +20,13 @@ pub(crate) struct ProxyPlan {
     pub(crate) reconnect: Reconnect,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) pinned: usize,
+    pub(crate) cache: Terms,
 }
 
 /// All that comes from a seed but what clients do.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
-    /// `cache.staleness`
-    pub(crate) staleness: Duration,
     pub(crate) proxies: Vec<ProxyPlan>,
     pub(crate) weather: Weather,
     pub(crate) faults: Vec<Planned>,
@@ -48,6 +49,8 @@ pub(crate) struct Tastes {
     pub(crate) direct_writes: u32,
     /// Of a thousand writes, those that change everything.
     pub(crate) upheavals: u32,
+    /// Whether some swap the databases: of that the server tells nobody.
+    pub(crate) swaps: bool,
     /// The longest they think, in milliseconds.
     pub(crate) leisure: u64,
     /// Whether there are clients in the other database.
@@ -59,8 +62,9 @@ pub(crate) struct Tastes {
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
-        let staleness = Duration::from_millis(*random.choice(&[0, 0, 0, 5, 20, 100, 100]).expect("some"));
-        let proxies = (0..2).map(|_| ProxyPlan::any(&mut random)).collect();
+        let tastes = Tastes::any(&mut random);
+        // Another proxy would not know of the swaps.
+        let proxies = (0..if tastes.swaps { 1 } else { 2 }).map(|_| ProxyPlan::any(&mut random)).collect();
         let weather = Weather {
             delay: *random.choice(&[0, 1, 1, 3, 12]).expect("some"),
             piece: *random.choice(&[2048, 2048, 100]).expect("some"),
@@ -72,8 +76,7 @@ impl Plan {
             Some(Duration::from_millis(*random.choice(choices).expect("some"))).filter(|length| !length.is_zero())
         };
         let (expiry, eviction) = (millis(&[0, 0, 50, 100, 700], &mut random), millis(&[0, 0, 0, 150], &mut random));
-        let tastes = Tastes::any(&mut random);
-        Self { seed, staleness, proxies, weather, faults, clients, direct, tastes, expiry, eviction, random }
+        Self { seed, proxies, weather, faults, clients, direct, tastes, expiry, eviction, random }
     }
 
     /// Lets everything happen. When it is over, nothing is wrong any more.
@@ -100,7 +103,20 @@ impl ProxyPlan {
         // Connections take over from one another all the time.
         let lifetime = (random.u8(0..6) == 0).then_some(Duration::from_millis(200));
         let pinned = if random.u8(0..8) == 0 { 1 } else { 1000 };
-        Self { workers: random.usize(1..=3), reconnect, lifetime, pinned }
+        Self { workers: random.usize(1..=3), reconnect, lifetime, pinned, cache: terms(random) }
+    }
+}
+
+/// `[cache]`
+fn terms(random: &mut Rng) -> Terms {
+    let mut of = |choices: &[u64]| *random.choice(choices).expect("some");
+    Terms {
+        keys: Globs::new(if of(&[0, 0, 0, 0, 1]) == 1 { ["[hw]*", "cold"] } else { ["*", "?"] }),
+        max_size: of(&[1 << 20, 1 << 20, 1 << 20, 1500]) as usize,
+        max_value_size: of(&[1 << 16, 1 << 16, 1 << 16, 20]) as usize,
+        staleness: Duration::from_millis(of(&[0, 0, 0, 5, 20, 100, 100])),
+        max_residency: Duration::from_millis(of(&[60_000, 60_000, 60_000, 30])),
+        serve_stale_on_error: None,
     }
 }
 
@@ -111,6 +127,7 @@ impl Tastes {
             writes: of(&[5, 30, 100, 200]),
             direct_writes: of(&[0, 50, 300, 800]),
             upheavals: of(&[0, 5, 30]),
+            swaps: of(&[0, 0, 0, 1]) == 1,
             leisure: u64::from(of(&[1, 4, 4, 15])),
             has_other_db: of(&[0, 0, 1]) == 1,
             length: Duration::from_millis(u64::from(of(&[300, 600]))),

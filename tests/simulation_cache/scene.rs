@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Client;
 use super::deed::Deed;
-use super::judge;
+use super::judge::{self, Rules};
 use super::model::Redis;
 use super::network::Network;
 use super::past::{Past, Stamp};
@@ -35,6 +35,9 @@ const PEACE: Duration = Duration::from_millis(250);
 
 /// Whatever goes on for longer in a simulation will go on for ever.
 const TOO_LONG: Duration = Duration::from_secs(120);
+
+/// `cache.own_key`
+const OWN_KEY: &str = "own";
 
 /// What all clients of a simulation share.
 pub(crate) struct Scene {
@@ -99,7 +102,11 @@ pub(crate) struct Seen {
 impl Seen {
     /// What is wrong with what was read, and how much of it there was.
     pub(crate) fn judged(&self, plan: &Plan) -> (Vec<String>, Tally) {
-        judge::judge(&self.deeds, &self.past, plan.staleness.as_millis() as i64, plan.proxies.len())
+        let rules = |proxy: &ProxyPlan| Rules {
+            staleness: proxy.cache.staleness.as_millis() as i64,
+            sends_again: proxy.reconnect == Reconnect::Eager,
+        };
+        judge::judge(&self.deeds, &self.past, &plan.proxies.iter().map(rules).collect::<Vec<_>>())
     }
 }
 
@@ -165,8 +172,8 @@ fn start(plan: &ProxyPlan, network: &Rc<Network>, tasks: &mut Vec<JoinHandle<()>
         queue: limits.queue.bytes(),
         reconnect: plan.reconnect,
     };
-    let server = Server::new(access, 0, &upstream, metrics.upstream.clone());
-    let settings = Settings { limits, upstream, db: 0, logs_commands: false };
+    let server = Server::new(access, 0, &upstream, Some(OWN_KEY.to_owned()), metrics.upstream.clone());
+    let settings = Settings { limits, upstream, db: 0, logs_commands: false, cache: Some(plan.cache.clone()) };
     let door = Door { users: Arc::new(Users::default()), tls: None, max_clients: 1000 };
     let (workers, futures) = Workers::simulate(plan.workers, &settings, server, door, metrics);
     tasks.extend(futures.into_iter().map(spawn_local));

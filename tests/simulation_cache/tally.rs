@@ -28,6 +28,8 @@ impl Tally {
     /// Where values are kept, what is judged has to be among them.
     pub(crate) fn assert_is_not_vacuous(&self) {
         assert!(self.writes * 100 > self.reads, "hardly anything was written");
+        assert!(self.hits * 10 > self.reads, "hardly anything was answered from memory");
+        assert!(self.confirmed_hits * 30 > self.reads, "hardly anything was confirmed");
     }
 }
 
