@@ -205,7 +205,8 @@ async fn act(plan: &Plan, scene: &Rc<Scene>, random: &mut Rng, deeds: &mut Vec<D
     }
     whims.await.expect("no panic");
     if !scene.until_ready(plan).await {
-        scene.violated("the proxies did not find their way back".to_owned());
+        let ready: Vec<_> = scene.proxies.iter().map(|proxy| proxy.server().ready_workers()).collect();
+        scene.violated(format!("the proxies did not find their way back: {ready:?} workers are ready"));
     }
 }
 
