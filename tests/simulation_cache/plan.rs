@@ -124,8 +124,8 @@ impl Tastes {
     fn any(random: &mut Rng) -> Self {
         let mut of = |choices: &[u32]| *random.choice(choices).expect("some");
         Self {
-            writes: of(&[5, 30, 100, 200]),
-            direct_writes: of(&[0, 50, 300, 800]),
+            writes: of(&[5, 20, 60, 150]),
+            direct_writes: of(&[0, 20, 100, 400]),
             upheavals: of(&[0, 5, 30]),
             swaps: of(&[0, 0, 0, 1]) == 1,
             leisure: u64::from(of(&[1, 4, 4, 15])),
