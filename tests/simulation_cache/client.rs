@@ -135,7 +135,8 @@ impl Client {
     fn any_write(&mut self) -> Request {
         let (key, other, value) = (self.key(), self.key(), self.value());
         let script = |text: &[u8]| String::from_utf8(text.to_vec()).expect("a text");
-        let soon = self.random.u32(1..400).to_string();
+        let least = if self.random.bool() { 1 } else { 60 };
+        let soon = self.random.u32(least..300).to_string();
         let later = (1_000_000 + self.tokens).to_string();
         let words = if self.random.u32(0..1000) < self.scene.tastes.upheavals {
             let may_swap = self.scene.tastes.swaps && self.proxy.is_some();
