@@ -33,9 +33,9 @@
 //! `cargo test --test coherence broken -- --nocapture` tells the shortest way.
 //!
 //! There is one key, for no rule of the protocol is about two. Not in here: space (whatever the cache forgets, it may
-//! forget at any time), and that a first read is not yet worth a fetch. A worker has a tracked connection of its own,
-//! and shares entries and holds with the others: to what one of them has filled, the connections of the others are what
-//! the pinned connections are here.
+//! forget at any time), and that a first read is not yet worth a fetch. A worker has a tracked connection and
+//! entries of its own, and shares the holds with the others: to what one of them has filled, the connections of the
+//! others are what the pinned connections are here.
 
 #![allow(unreachable_pub, reason = "`pub` marks what the tests here use")]
 
@@ -55,7 +55,7 @@ mod scene;
 mod server;
 
 use rules::Rule;
-use scene::Deed::{Read, ReadPinned, Write, WriteDirectly, WritePinned};
+use scene::Deed::{Read, ReadPinned, Script, Write, WriteDirectly, WritePinned};
 use scene::Scene;
 
 #[test]
@@ -132,6 +132,12 @@ fn a_hit_is_not_older_than_what_its_proxy_has_acknowledged() {
     Scene::of([&[Read(0), Read(0)], &[WritePinned(0, 1), Read(0)], &[WriteDirectly(2)]])
         .staleness(1)
         .keeps_every_promise();
+}
+
+#[test]
+fn a_hit_is_not_older_than_what_a_script_has_written() {
+    Scene::of([&[Read(0), Read(0), Read(0)], &[Script(0, 1), Read(0)]]).staleness(1).losses(1).keeps_every_promise();
+    Scene::of([&[Read(0), Read(0)], &[Script(0, 1), Read(0)], &[WriteDirectly(2)]]).keeps_every_promise();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Each rule is needed: the protocol without it, and what then goes wrong.
 
 use crate::rules::Rule;
-use crate::scene::Deed::{Read, ReadPinned, Write, WriteDirectly, WritePinned};
+use crate::scene::Deed::{Read, ReadPinned, Script, Write, WriteDirectly, WritePinned};
 use crate::scene::{Promise, Scene};
 
 #[test]
@@ -64,9 +64,17 @@ fn a_ping_proves_nothing_of_a_server_that_has_been_demoted() {
 #[test]
 fn a_read_that_joins_a_fetch_may_get_what_was_overwritten_before_it_asked() {
     Scene::of([&[Read(0)], &[WriteDirectly(1), Read(0)]])
-        .without(Rule::JoinNobody)
+        .without(Rule::FenceJoined)
         .judged_twice()
         .breaks(Promise::Linearizable);
+}
+
+#[test]
+fn without_a_fence_what_a_script_has_written_is_not_seen_by_its_own_proxy() {
+    Scene::of([&[Read(0), Read(0), Read(0)], &[Script(0, 1)]])
+        .staleness(1)
+        .without(Rule::FenceAfterScripts)
+        .breaks(Promise::OwnProxy);
 }
 
 #[test]

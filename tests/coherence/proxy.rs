@@ -29,7 +29,7 @@ pub enum Entry {
         may_fill: bool,
         /// Of the two replies, the first has come.
         value: Option<Value>,
-        /// Who waits for it without having sent anything: nobody may.
+        /// Who waits for it and needs no fence: nobody may.
         joined: Vec<ClientId>,
     },
     /// → `Absent` by an invalidation, by a write, in time, and with its connection.
@@ -52,6 +52,8 @@ pub struct Proxy {
     pub tracked: Link,
     /// The one before it, until its last reply.
     pub previous: Option<Link>,
+    /// Clients whose script is under way.
+    pub scripting: BTreeSet<ClientId>,
     /// Connections of single clients, for what cannot go over `tracked`. As good as another worker's.
     pub pinned: BTreeMap<ClientId, Link>,
     /// A connection for nothing but invalidations and fences, if a rule is broken.
@@ -80,10 +82,13 @@ pub enum Answer {
 
 pub type Answers = Vec<(ClientId, Answer)>;
 
+/// As many as there are in any scene.
+const CLIENTS: ClientId = 4;
+
 impl Proxy {
     /// A client asks.
     pub fn read(&mut self, rules: Rules, client: ClientId, now: Time) -> Answers {
-        if rules.staleness == 0 {
+        if rules.staleness == 0 || !self.scripting.is_empty() && rules.has(Rule::FenceAfterScripts) {
             self.want_proof(client);
         }
         self.serve(rules, client, now)
@@ -103,6 +108,13 @@ impl Proxy {
         let proves = self.proof(now);
         let link = if is_pinned { self.pinned.entry(client).or_default() } else { &mut self.tracked };
         link.sent.push_back(Request::Write { client, value, proves });
+    }
+
+    /// A client's script writes, nobody knows what.
+    pub fn script(&mut self, client: ClientId, value: Value, now: Time) {
+        self.scripting.insert(client);
+        let proves = self.proof(now);
+        self.pinned.entry(client).or_default().sent.push_back(Request::Write { client, value, proves });
     }
 
     /// Whether a fence is needed: somebody waits, and none is under way.
@@ -161,6 +173,12 @@ impl Proxy {
             // There is no telling whether it was sent before or after the value that is under way.
             Reply::Invalidation if line == Line::Aside && matches!(self.entry, Entry::Fetching { .. }) => {}
             Reply::Invalidation => self.forget(),
+            Reply::Done { client, value, .. } if self.scripting.remove(&client) => {
+                answers.push((client, Answer::Done(value)));
+                if rules.has(Rule::FenceAfterScripts) && rules.staleness > 0 {
+                    (0..CLIENTS).for_each(|client| self.want_proof(client));
+                }
+            }
             Reply::Done { client, value, proves } => {
                 self.release(rules);
                 answers.push((client, Answer::Done(value)));
@@ -262,8 +280,15 @@ impl Proxy {
                 self.entry = Entry::Fetching { may_fill: true, value: None, joined: Vec::new() };
                 self.tracked.sent.extend([Request::Fetch { client }, Request::Ttl { sent: now }]);
             }
-            Entry::Fetching { value: None, joined, .. } if !rules.has(Rule::JoinNobody) => joined.push(client),
-            // Held, or being fetched since before it asked: the server answers.
+            Entry::Fetching { value: None, joined, .. } if !rules.has(Rule::FenceJoined) => joined.push(client),
+            // With the fence behind the fetch it may be a hit.
+            Entry::Fetching { may_fill: true, .. } if self.holds == 0 => {
+                if !self.unproven.contains(&client) {
+                    self.want_proof(client);
+                }
+                self.waiting.insert(client);
+            }
+            // Held, or overwritten while it is being fetched: the server answers.
             _ => self.tracked.sent.push_back(Request::Read { client }),
         }
         Vec::new()

@@ -16,8 +16,8 @@ pub enum Rule {
     CountFromSending,
     /// A fence is a write, and not a `PING`.
     FenceByWriting,
-    /// A read does not wait for a fetch sent before it was asked.
-    JoinNobody,
+    /// A read that waits for a fetch sent before it was asked needs a fence, too.
+    FenceJoined,
     /// A value is given out no longer than it lives.
     KeepTime,
     /// A value whose key is gone when its time to live is asked for is not kept.
@@ -26,6 +26,8 @@ pub enum Rule {
     NewGeneration,
     /// What a client got over another connection, its hits are not older than.
     FloorOfClients,
+    /// Nobody knows what a script writes, so nothing is held for it: once it is answered, hits need a fence sent since.
+    FenceAfterScripts,
     /// A value that was written is not kept: the server does not tell of it.
     FillFromFetchesOnly,
 }

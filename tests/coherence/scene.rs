@@ -18,6 +18,8 @@ pub enum Deed {
     /// Through this proxy, over a pinned connection.
     ReadPinned(usize),
     WritePinned(usize, Value),
+    /// The same, of which the proxy does not know that it writes the key.
+    Script(usize, Value),
     /// Past every proxy. It is answered at once.
     WriteDirectly(Value),
 }
@@ -193,6 +195,10 @@ impl Scene {
                 state.proxies[proxy].write(rules, client, value, true, now);
                 Vec::new()
             }
+            Deed::Script(proxy, value) => {
+                state.proxies[proxy].script(client, value, now);
+                Vec::new()
+            }
             Deed::WriteDirectly(value) => {
                 state.server.past.push((value, now));
                 // A server that is no longer the primary does not hear of it.
@@ -232,9 +238,11 @@ impl Scene {
 impl Deed {
     fn proxy(self) -> Option<usize> {
         match self {
-            Self::Read(proxy) | Self::Write(proxy, _) | Self::ReadPinned(proxy) | Self::WritePinned(proxy, _) => {
-                Some(proxy)
-            }
+            Self::Read(proxy)
+            | Self::Write(proxy, _)
+            | Self::ReadPinned(proxy)
+            | Self::WritePinned(proxy, _)
+            | Self::Script(proxy, _) => Some(proxy),
             Self::WriteDirectly(_) => None,
         }
     }
@@ -242,7 +250,10 @@ impl Deed {
     fn written(self) -> Option<Value> {
         match self {
             Self::Read(_) | Self::ReadPinned(_) => None,
-            Self::Write(_, value) | Self::WritePinned(_, value) | Self::WriteDirectly(value) => Some(value),
+            Self::Write(_, value)
+            | Self::WritePinned(_, value)
+            | Self::Script(_, value)
+            | Self::WriteDirectly(value) => Some(value),
         }
     }
 }
