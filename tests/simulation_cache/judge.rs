@@ -75,8 +75,6 @@ struct Judge<'a> {
     read_at: HashMap<Place, Vec<Stamp>>,
     floors: Vec<Floor>,
     own: HashMap<Life, Floor>,
-    /// What connections have read, and when they were told: what was asked before is not bound by it.
-    just_read: HashMap<Life, Vec<(Stamp, Place, Stamp)>>,
     wrong: Vec<String>,
     tally: Tally,
 }
@@ -91,9 +89,8 @@ pub(crate) fn judge(deeds: &[Deed], past: &Past, proxies: &[Rules]) -> (Vec<Stri
         }
     }
     let floors = proxies.iter().map(|_| Floor::default()).collect();
-    let (own, just_read) = (HashMap::new(), HashMap::new());
-    let (wrong, tally) = (Vec::new(), Tally { count: 1, ..Tally::default() });
-    Judge { past, proxies, spans, read_at, floors, own, just_read, wrong, tally }.all(deeds)
+    let (own, wrong, tally) = (HashMap::new(), Vec::new(), Tally { count: 1, ..Tally::default() });
+    Judge { past, proxies, spans, read_at, floors, own, wrong, tally }.all(deeds)
 }
 
 impl<'a> Judge<'a> {
@@ -110,11 +107,6 @@ impl<'a> Judge<'a> {
                 if let Some(proxy) = write.deed.proxy {
                     self.floors[proxy].raise(&write.touched, write.at);
                 }
-            }
-            let own = self.own.entry(deed.life).or_default();
-            let just_read = self.just_read.entry(deed.life).or_default();
-            for (_, place, begin) in just_read.extract_if(.., |(told_at, ..)| *told_at < deed.invoked) {
-                own.raise_one(&place, begin);
             }
             match &deed.op {
                 Op::Read { aspect, is_direct, .. } => self.read(deed, *aspect, *is_direct || deed.proxy.is_none()),
@@ -213,7 +205,7 @@ impl<'a> Judge<'a> {
             let recent = spans[oldest..].iter().take_while(|span| span.begin < to);
             let good: Vec<_> = recent.filter(fits).filter(|span| problem(span).is_none()).collect();
             if let Some(first) = good.first() {
-                self.just_read.entry(deed.life).or_default().push((deed.told_at, place.clone(), first.begin));
+                self.own.entry(deed.life).or_default().raise_one(place, first.begin);
                 possible.push(good.iter().map(|span| (span.begin, span.end)).collect::<Vec<_>>());
                 continue;
             }

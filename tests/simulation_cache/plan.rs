@@ -142,7 +142,7 @@ fn any_fault(random: &mut Rng) -> Planned {
     let length = millis(random, 400);
     let which = match random.u8(0..4) {
         0 => Which::All,
-        _ => Which::Oldest(random.usize(0..8)),
+        _ => Which::Oldest(random.usize(0..5)),
     };
     let direction = match random.u8(0..3) {
         0 => None,
