@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     NoNewcomers(Newcomers),
     Trickle,
     Lag(u64),
+    /// Replies take so much longer than those on other connections.
+    Sluggish(Which, Duration),
     Crash {
         loads: Duration,
     },
@@ -98,7 +100,7 @@ impl Planned {
             _ => 300,
         };
         let length = millis(random, most);
-        let fault = match random.u8(0..24) {
+        let fault = match random.u8(0..25) {
             0 | 1 => Fault::Cut(which, cut),
             2..=5 => {
                 let most = 1 << random.usize(2..11);
@@ -116,6 +118,7 @@ impl Planned {
             19 => Fault::Stop,
             20 => Fault::Demote,
             21 | 22 => Fault::Slow,
+            23 => Fault::Sluggish(which, millis(random, 60)),
             _ => Fault::CloseClients,
         };
         Self { at: millis(random, 800), fault, length }
@@ -157,6 +160,7 @@ impl Planned {
             }
             Fault::Trickle => network.weather.set(Weather { piece: 7, delay: 2, ..plain }),
             Fault::Lag(delay) => network.weather.set(Weather { delay, ..plain }),
+            Fault::Sluggish(which, lag) => links(which).iter().for_each(|link| link.lag(lag)),
             Fault::Crash { .. } => network.with_redis(|redis, _| redis.crash()),
             Fault::Stop => network.with_redis(|redis, _| redis.stop()),
             Fault::Demote => network.with_redis(|redis, _| redis.demote()),
@@ -182,6 +186,7 @@ impl Planned {
             }
             Fault::Late { .. } | Fault::NoNewcomers(_) => network.newcomers.set(Newcomers::Welcome),
             Fault::Trickle | Fault::Lag(_) => network.weather.set(plain),
+            Fault::Sluggish(..) => network.links().iter().for_each(|link| link.lag(Duration::ZERO)),
             Fault::Crash { loads } => {
                 network.with_redis(|redis, _| redis.start(!loads.is_zero()));
                 sleep(loads).await;

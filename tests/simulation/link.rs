@@ -54,6 +54,8 @@ pub(crate) struct Link {
     replies: Way,
     /// Taken from the proxy's socket, and not arrived.
     under_way: RefCell<Vec<u8>>,
+    /// How much longer replies take than on other connections.
+    lag: Cell<Duration>,
     cut: Cell<Option<Cut>>,
     is_cut: Notify,
     /// The server has said something.
@@ -71,7 +73,7 @@ impl Link {
     pub(crate) fn new(id: Id) -> Self {
         let (requests, replies) = (Way::default(), Way::default());
         let (cut, is_cut, news) = (Cell::new(None), Notify::new(), Notify::new());
-        Self { id, requests, replies, under_way: RefCell::default(), cut, is_cut, news }
+        Self { id, requests, replies, under_way: RefCell::default(), lag: Cell::default(), cut, is_cut, news }
     }
 
     fn way(&self, direction: Direction) -> &Way {
@@ -100,6 +102,11 @@ impl Link {
             way.is_stopped.set(false);
             way.opened.notify_waiters();
         }
+    }
+
+    /// Replies take so much longer.
+    pub(crate) fn lag(&self, lag: Duration) {
+        self.lag.set(lag);
     }
 
     pub(crate) fn cut(&self, cut: Cut) {
@@ -171,6 +178,9 @@ impl Link {
             while !rest.is_empty() {
                 let (piece, behind) = rest.split_at(network.piece(rest.len()));
                 network.delay().await;
+                if !self.lag.get().is_zero() {
+                    sleep(self.lag.get()).await;
+                }
                 self.replies.wait_until_open().await;
                 let last = self.replies.last_bytes(piece.len());
                 let passes = last.map_or(piece, |(left, _)| &piece[..left]);

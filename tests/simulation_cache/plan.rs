@@ -155,13 +155,14 @@ fn any_fault(random: &mut Rng) -> Planned {
         _ => Newcomers::Welcome,
     };
     let cut = if random.bool() { Cut::Both } else { Cut::Late(millis(random, 200)) };
-    let fault = match random.u8(0..16) {
+    let fault = match random.u8(0..20) {
         0..5 => Fault::Blackhole { which, direction, newcomers },
         5 => Fault::Stop,
         6 => Fault::Slow,
         7..9 => Fault::Demote,
         9 => Fault::CloseClients,
         10 => Fault::Cut(which, cut),
+        16..20 => Fault::Sluggish(which, millis(random, 60)),
         11 => Fault::Lag(random.u64(2..40)),
         12 => Fault::Trickle,
         13 => Fault::Crash { loads: Duration::ZERO },
