@@ -336,3 +336,6 @@ impl Cache {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
