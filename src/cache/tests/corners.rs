@@ -142,6 +142,48 @@ fn a_time_to_live_is_told_where_it_is_certain_and_none_is_too_long() {
 }
 
 #[test]
+fn a_fence_and_a_time_to_live_count_from_when_they_were_asked_for() {
+    let mut bench = Bench::new();
+    let lease = bench.lease("a");
+    bench.now += 5 * SECOND;
+    bench.cache.hear(&mut bench.link, Ask::Optin(lease.clone()), b"+OK\r\n", bench.now);
+    lease.hear(b"$1\r\nv\r\n");
+    bench.cache.hear(&mut bench.link, Ask::Life(lease), b":10000\r\n", bench.now);
+    assert_eq!(bench.answer("TTL a"), "Miss(Inexact)", "it may be five as well as ten");
+    bench.now += 4990 * MILLISECOND;
+    assert_eq!(bench.answer("GET a"), "$1 v ");
+    bench.now += 10 * MILLISECOND;
+    assert_eq!(bench.answer("GET a"), "Miss(Expired)");
+    bench.life("b", -1);
+    bench.cache.wait(&mut bench.link, 7);
+    let fence = bench.cache.fence(&mut bench.link, bench.now).expect("somebody waits for it");
+    bench.now += 900 * MILLISECOND;
+    bench.cache.hear(&mut bench.link, fence, b":0\r\n", bench.now);
+    assert!(matches!(bench.recall("GET b"), Recall::Hit(_)));
+    bench.now += 100 * MILLISECOND;
+    assert_eq!(bench.recall("GET b"), Recall::Unproven);
+}
+
+#[test]
+fn nothing_is_left_of_before_a_sleep() {
+    let mut bench = Bench::new();
+    bench.life("held", -1);
+    let lease = bench.lease("fetched");
+    lease.hear(b"$1\r\nv\r\n");
+    bench.fence(b":0\r\n");
+    let start = std::time::SystemTime::UNIX_EPOCH;
+    for (wall, clock) in [(0, 0), (30, 1)] {
+        let now = bench.now + clock * SECOND;
+        bench.cache.look_at_clocks(now, || (now.into_std(), start + wall * SECOND, now.into_std()));
+    }
+    assert_eq!(bench.recall("GET held"), Recall::Miss(Miss::Absent));
+    bench.cache.hear(&mut bench.link, Ask::Life(lease), b":20000\r\n", bench.now);
+    assert_eq!(bench.answer("GET fetched"), "Miss(Absent)", "nobody knows how long it has lived meanwhile");
+    bench.life("held", -1);
+    assert_eq!(bench.answer("GET held"), "$1 v ");
+}
+
+#[test]
 fn nothing_is_held_for_longer_than_it_may_be() {
     let mut bench = Bench::new();
     bench.life("a", -1);

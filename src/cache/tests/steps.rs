@@ -72,9 +72,10 @@ impl Choices {
             50..54 => Step::ServePinned(client),
             54..60 => Step::TellPinned(client),
             60..70 => Step::Send(worker, some),
-            70..80 => Step::Serve(worker, 1 + self.below(5)),
+            70..80 => Step::Serve(worker, some),
             80..90 => Step::Hear(worker, 1 + self.below(5), self.below(2) == 0),
             90..110 => Step::Settle(worker),
+            110..114 if self.below(20) == 0 => Step::Direct(Write::Flush),
             110..114 => Step::Direct(self.write()),
             114..116 => Step::Notice(self.key()),
             116..124 => Step::Pass(self.length()),
@@ -132,7 +133,7 @@ impl Choices {
     }
 
     fn length(&mut self) -> Duration {
-        let most = [3000, 30_000, 700_000][self.below(3)];
+        let most = [3000, 15_000, 30_000, 700_000][self.below(4)];
         Duration::from_micros(self.below(most) as u64)
     }
 }

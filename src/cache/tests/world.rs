@@ -286,6 +286,7 @@ impl World {
     }
 
     fn serve(&mut self, index: usize, most: usize) {
+        let most = most.min(self.server.wires[index].asked.len());
         (0..most).for_each(|_| self.server.serve(index, self.time()));
     }
 
@@ -351,7 +352,7 @@ impl World {
     fn settle(&mut self, worker: usize) {
         for _ in 0..4 {
             self.send(worker, usize::MAX);
-            self.serve(worker, self.server.wires[worker].asked.len());
+            self.serve(worker, usize::MAX);
             self.hear(worker, usize::MAX, true);
         }
     }
