@@ -37,8 +37,8 @@ impl Outcome {
 pub(super) struct Client {
     pub(super) floor: FenceNumber,
     pub(super) was_pinned: bool,
-    /// Its last read that waits for a fence.
-    pub(super) waiting: Option<u64>,
+    /// Its last write.
+    pub(super) write: Option<u64>,
     /// What it has asked on a connection of its own, and the answer.
     pub(super) pinned: Option<(u64, Request, Option<Hold>, Option<Said>)>,
     /// Requests that are not answered; the number of the first.
@@ -57,8 +57,8 @@ impl Client {
         self.slots.len()
     }
 
-    pub(super) fn has_waiting(&self) -> bool {
-        self.waiting.is_some_and(|slot| slot >= self.first)
+    pub(super) fn is_open(&self, slot: Option<u64>) -> bool {
+        slot.is_some_and(|slot| slot >= self.first)
     }
 
     pub(super) fn reserve(&mut self, asked: Option<Asked>) -> u64 {

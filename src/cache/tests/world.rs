@@ -193,10 +193,8 @@ impl World {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) + self.now + self.slept;
         cache.look_at_clocks(now, || (now.into_std(), wall, now.into_std()));
         // As the dispatcher and the lane do it.
-        let asker = match this.has_waiting() {
-            true => Asker { floor: cache.fences(), is_behind: false },
-            false => Asker { floor: this.floor, is_behind: this.in_flight() > 0 },
-        };
+        let floor = if this.in_flight() > 0 { cache.fences() } else { this.floor };
+        let asker = Asker { floor, is_behind: this.is_open(this.write) };
         let (bytes, mut parser) = (request.bytes(), Parser::default());
         let command = self.commands.understand(parser.known(&bytes).expect("a request"));
         let question = Question::of(&command).expect("memory may answer it");
@@ -209,15 +207,14 @@ impl World {
             }
             Recall::Unproven => {
                 let slot = this.reserve(Some(asked));
-                this.waiting = Some(slot);
                 cache.wait(link, Waiting { client, slot, request });
             }
-            // It is asked again later.
-            Recall::Miss(_) if this.has_waiting() => {}
             Recall::Miss(miss) => {
+                let waiting = link.take_waiting(|waiting| waiting.client == client);
                 let lease = cache.lease(link, question.value_of(), miss, now);
                 let slot = this.reserve(Some(asked));
                 let queue = &mut self.workers[index].queue;
+                queue.extend(waiting.into_iter().map(Ticket::of_waiting));
                 queue.extend(lease.clone().map(|lease| Ticket::of_ours(Request::Optin, Ask::Optin(lease))));
                 queue.push_back(Ticket { lease: lease.clone(), ..Ticket::of_client(client, slot, request) });
                 let life = Request::Read(Kind::PTtl, keys.to_vec());
@@ -227,15 +224,17 @@ impl World {
     }
 
     fn write(&mut self, client: usize, write: &Write) {
-        let this = &self.clients[client];
-        if this.is_pinned() || this.has_waiting() {
+        if self.clients[client].is_pinned() {
             return;
         }
         let request = Request::Write(write.clone());
         let hold = self.hold(&request);
-        let slot = self.clients[client].reserve(None);
-        let ticket = Ticket { hold, ..Ticket::of_client(client, slot, request) };
-        self.workers[Self::worker_of(client)].queue.push_back(ticket);
+        let this = &mut self.clients[client];
+        let slot = this.reserve(None);
+        this.write = Some(slot);
+        let Worker { link, queue, .. } = &mut self.workers[Self::worker_of(client)];
+        queue.extend(link.take_waiting(|waiting| waiting.client == client).into_iter().map(Ticket::of_waiting));
+        queue.push_back(Ticket { hold, ..Ticket::of_client(client, slot, request) });
     }
 
     fn pin(&mut self, client: usize, request: &Request) {
