@@ -104,6 +104,7 @@ impl Script {
 
     async fn serve(&self, mut stream: UnixStream, mut closes: watch::Receiver<Close>) -> io::Result<()> {
         let (mut input, mut is_ready, mut is_touched) = (Vec::new(), false, false);
+        let mut last_read = Vec::new();
         loop {
             tokio::select! {
                 _ = closes.changed() => match *closes.borrow_and_update() {
@@ -115,7 +116,7 @@ impl Script {
             while let Some((args, len)) = parse_request(&input) {
                 is_ready &= args[0] != b"RESET";
                 match self.answer(is_ready, &mut is_touched) {
-                    Answer::Polite => stream.write_all(&polite(&args)).await?,
+                    Answer::Polite => stream.write_all(&polite(&args, &mut last_read)).await?,
                     Answer::Piece { bytes, sip } => {
                         for sip in bytes.chunks(if sip == 0 { bytes.len().max(1) } else { sip.max(bytes.len() / 64) }) {
                             stream.write_all(sip).await?;
@@ -153,8 +154,9 @@ impl Script {
     }
 }
 
-/// What a proper server answers, for as much as is to be known of it.
-fn polite(args: &[&[u8]]) -> Vec<u8> {
+/// What a proper server answers, for as much as is to be known of it. To prove that it tells of changes it need only
+/// tell, before it answers `DEL`, that what was read last has changed.
+fn polite(args: &[&[u8]], last_read: &mut Vec<u8>) -> Vec<u8> {
     let first = args.get(1).copied().unwrap_or_default();
     match args[0] {
         b"HELLO" => {
@@ -164,11 +166,19 @@ fn polite(args: &[&[u8]]) -> Vec<u8> {
                 .into_bytes()
         }
         b"INFO" => b"$12\r\nrun_id:one\r\n\r\n".to_vec(),
+        b"CLIENT" if [&b"TRACKING"[..], b"CACHING"].contains(&first) => b"+OK\r\n".to_vec(),
         b"CLIENT" => b":1\r\n".to_vec(),
+        b"SET" if args.len() > 3 => b"+OK\r\n".to_vec(),
+        b"PTTL" => b":-1\r\n".to_vec(),
+        b"DEL" => [b">2\r\n$10\r\ninvalidate\r\n*1\r\n", &bulk(last_read)[..], b":0\r\n"].concat(),
         b"SELECT" => b"+OK\r\n".to_vec(),
         b"RESET" => b"+RESET\r\n".to_vec(),
         b"PING" => b"+PONG\r\n".to_vec(),
-        b"ECHO" | b"GET" => bulk(first),
+        b"GET" => {
+            *last_read = first.to_vec();
+            bulk(first)
+        }
+        b"ECHO" => bulk(first),
         _ => [b"-ERR ", first, b"\r\n"].concat(),
     }
 }
