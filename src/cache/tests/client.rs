@@ -83,6 +83,8 @@ impl World {
                 (_, Outcome::Failed) => {}
                 (_, Outcome::Wrote(said)) => {
                     for (key, place) in said.places {
+                        let seen = self.clients[index].seen[key];
+                        assert!(seen < place, "{key}: client {index} has seen {seen} before it wrote {place}");
                         self.seen[key] = self.seen[key].max(place);
                         self.clients[index].saw(key, place);
                     }
