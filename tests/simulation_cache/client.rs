@@ -187,9 +187,13 @@ impl Client {
         }
     }
 
-    /// Nor what is read on a connection that watches.
+    /// Nor what is read on a connection that watches; now and then it is written just before, past all proxies.
     async fn look_pinned(&mut self) {
         let key = self.key();
+        if self.random.u8(0..3) == 0 {
+            self.ask(vec![read(Aspect::Value, key, self.db), read(Aspect::Value, key, self.db)]).await;
+            self.write_past_proxies(key).await;
+        }
         let watch = (words(&["WATCH", key]), None);
         let (line, op) = read(Aspect::Value, key, self.db);
         let op = op.map(|op| match op {
@@ -203,6 +207,17 @@ impl Client {
         for request in requests.drain(..) {
             self.ask(vec![request]).await;
         }
+    }
+
+    /// As somebody else would.
+    async fn write_past_proxies(&mut self, key: &'static str) {
+        let value = self.value();
+        let life = Life { client: 1000 + self.life.client, number: self.tokens };
+        let mut other = Self::new(life.client, None, self.db, &self.scene, self.random.fork()).await;
+        other.life = life;
+        let words = words(&["SET", key, &value]);
+        other.ask(vec![(words.clone(), Some(Op::Write { db: self.db, words }))]).await;
+        self.deeds.append(&mut other.deeds);
     }
 
     /// Asks all of it at once, and waits for the answers.
