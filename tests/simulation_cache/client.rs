@@ -194,7 +194,8 @@ impl Client {
             self.ask(vec![read(Aspect::Value, key, self.db), read(Aspect::Value, key, self.db)]).await;
             self.write_past_proxies(key).await;
         }
-        let watch = (words(&["WATCH", key]), None);
+        let watched = if self.random.bool() { key } else { "watched" };
+        let watch = (words(&["WATCH", watched]), None);
         let (line, op) = read(Aspect::Value, key, self.db);
         let op = op.map(|op| match op {
             Op::Read { aspect, db, keys, .. } => Op::Read { aspect, db, keys, is_direct: true },
