@@ -33,11 +33,13 @@ pub enum Miss {
     Unproven,
     /// Something the same client has asked before is not answered.
     Behind,
+    /// It was fetched of late, and could not be kept.
+    Unfit,
 }
 
 impl Miss {
     /// All of them, for metrics that start at zero.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Cold,
         Self::Absent,
         Self::Written,
@@ -51,6 +53,7 @@ impl Miss {
         Self::TooLarge,
         Self::Unproven,
         Self::Behind,
+        Self::Unfit,
     ];
 
     #[allow(missing_docs)]
@@ -69,6 +72,7 @@ impl Miss {
             Self::TooLarge => "too_large",
             Self::Unproven => "unproven",
             Self::Behind => "behind",
+            Self::Unfit => "unfit",
         }
     }
 }

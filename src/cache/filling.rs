@@ -46,6 +46,9 @@ impl Cache {
         if !self.seen.again(&(link.db, key), now) && miss == Miss::Absent {
             return Err(Miss::Cold);
         }
+        if self.unfit.has(&(link.db, key), now) {
+            return Err(Miss::Unfit);
+        }
         if link.leases.contains_key(key) {
             return Err(Miss::Fetching);
         }
@@ -75,7 +78,12 @@ impl Cache {
             Ask::Optin(_) => {}
             Ask::Life(lease) => match self.fill(link, &lease, frame, now) {
                 Ok(()) => self.counts.fills += 1,
-                Err(refusal) => self.counts.refusals[refusal as usize] += 1,
+                Err(refusal) => {
+                    self.counts.refusals[refusal as usize] += 1;
+                    if refusal.is_lasting() {
+                        self.unfit.again(&(link.db, lease.key()), now);
+                    }
+                }
             },
             Ask::Fence(number) => return self.fenced(link, number, frame[0] != b'-', now),
             Ask::Touch => {}

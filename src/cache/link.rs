@@ -120,6 +120,14 @@ impl Refusal {
     pub const ALL: [Self; 7] =
         [Self::Revoked, Self::Written, Self::Gone, Self::Short, Self::TooLarge, Self::Error, Self::Nil];
 
+    /// Whether the next fetch would most likely end so, too.
+    pub(super) fn is_lasting(self) -> bool {
+        match self {
+            Self::Revoked | Self::Written | Self::Gone => false,
+            Self::Short | Self::TooLarge | Self::Error | Self::Nil => true,
+        }
+    }
+
     #[allow(missing_docs)]
     pub fn label(self) -> &'static str {
         match self {

@@ -107,6 +107,8 @@ pub struct Cache {
     holds: Arc<Holds>,
     keep: Keep,
     seen: Seen,
+    /// Keys whose value could not be kept.
+    unfit: Seen,
     clock: Clock,
     /// When the clocks were last looked at.
     looked: Option<Instant>,
@@ -128,6 +130,7 @@ impl Cache {
             terms,
             holds,
             seen: Seen::new(now),
+            unfit: Seen::new(now),
             clock: Clock::default(),
             looked: None,
             jumps: 0,

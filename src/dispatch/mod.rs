@@ -149,7 +149,7 @@ impl Dispatch {
             }
         }
         // What waits for a fence may still have to be sent: it must not come behind this.
-        if is_open(*waiting) {
+        if is_open(waiting.take()) {
             lane.forward_waiting(outbox, now);
         }
         match lane.send(command, outbox, form, miss, now) {

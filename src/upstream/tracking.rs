@@ -242,7 +242,52 @@ impl Proof<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
     use super::*;
+
+    const READS: &str = "+OK\r\n+OK\r\n$1\r\n1\r\n:9999\r\n";
+    const TOLD: &str = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$14\r\nown:probe:once\r\n";
+    const FLUSHED: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+    const FENCED: &str = ":0\r\n";
+    const OFF: &str = "+OK\r\n$4\r\nonce\r\n";
+
+    /// Against a server that says `tracked` to the connection, and agrees to whatever the other one asks.
+    async fn prove(tracked: &str) -> Result<Result<(), Untracked>, ConnectError> {
+        let ((mut ours, mut theirs), (mut other, mut others)) = (duplex(1 << 12), duplex(1 << 12));
+        theirs.write_all(tracked.as_bytes()).await.expect("room");
+        others.write_all("+OK\r\n+OK\r\n:1\r\n".repeat(1 + AGAIN).as_bytes()).await.expect("room");
+        theirs.shutdown().await.expect("open");
+        Proof { own_key: "own", nonce: "once".to_owned() }.perform(&mut ours, &mut other).await
+    }
+
+    #[tokio::test]
+    async fn only_what_is_told_before_the_fence_is_a_proof() {
+        for (tracked, is_proven) in [
+            (vec![READS, TOLD, FENCED], true),
+            (vec![READS, TOLD, FENCED, FLUSHED, FLUSHED], true),
+            (vec![READS, FENCED, OFF], false),
+            (vec![READS, FENCED, TOLD, OFF], false),
+            // Somebody flushes a database meanwhile: it is proven again.
+            (vec![READS, FLUSHED, FENCED, READS, TOLD, FENCED], true),
+            (vec![READS, FLUSHED, FENCED, READS, FENCED, OFF], false),
+        ] {
+            let proven = prove(&tracked.concat()).await.expect("in step");
+            assert_eq!(proven.is_ok(), is_proven, "{tracked:?} {proven:?}");
+            assert!(is_proven || matches!(proven, Err(Untracked::Silent)), "{proven:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_turned_off_again() {
+        let refused = format!("-NOPERM no\r\n{OFF}");
+        let said = prove(&refused).await.expect("in step").expect_err("refused");
+        assert_eq!((said.label(), said.may_pass()), ("refused", false));
+        assert!(said.to_string().contains("CLIENT TRACKING with: NOPERM no"), "{said}");
+        for out_of_step in ["-BUSY x\r\n-BUSY x\r\n-BUSY x\r\n".to_owned(), [READS, TOLD, FENCED, ":1\r\n"].concat()] {
+            assert!(prove(&out_of_step).await.is_err(), "{out_of_step:?}");
+        }
+    }
 
     #[test]
     fn versions_that_lose_invalidations_are_known() {
