@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::keep::Entry;
 use super::link::{Fetch, Generation, Proof, Reply};
+use super::question::Text;
 use super::{Ask, Cache, FenceNumber, Lease, Link, Miss, Refusal};
 use crate::resp::{decimal, peek};
 
@@ -16,6 +17,9 @@ const SHORTEST: Duration = Duration::from_millis(50);
 
 /// Of a time to live, the part that clocks may differ by.
 const DRIFT: u32 = 5000;
+
+/// What could not be kept is fetched again after this, unless it is written before.
+const UNFIT: Duration = Duration::from_secs(10);
 
 /// A server that refuses a fence is not asked for another before this is over: each would cost a read a round trip more.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -35,7 +39,7 @@ impl Cache {
 
     fn fetch<W>(&mut self, link: &Link<W>, key: Option<&[u8]>, miss: Miss, now: Instant) -> Result<Lease, Miss> {
         // What is held need not be fetched.
-        let key = key.filter(|_| !matches!(miss, Miss::Behind | Miss::Unproven)).ok_or(miss)?;
+        let key = key.filter(|_| !matches!(miss, Miss::Behind | Miss::Unproven | Miss::Unfit)).ok_or(miss)?;
         if !link.is_tracked() {
             return Err(Miss::Untracked);
         }
@@ -45,9 +49,6 @@ impl Cache {
         // What was held was read again.
         if !self.seen.again(&(link.db, key), now) && miss == Miss::Absent {
             return Err(Miss::Cold);
-        }
-        if self.unfit.has(&(link.db, key), now) {
-            return Err(Miss::Unfit);
         }
         if link.leases.contains_key(key) {
             return Err(Miss::Fetching);
@@ -78,12 +79,7 @@ impl Cache {
             Ask::Optin(_) => {}
             Ask::Life(lease) => match self.fill(link, &lease, frame, now) {
                 Ok(()) => self.counts.fills += 1,
-                Err(refusal) => {
-                    self.counts.refusals[refusal as usize] += 1;
-                    if refusal.is_lasting() {
-                        self.unfit.again(&(link.db, lease.key()), now);
-                    }
-                }
+                Err(refusal) => self.counts.refusals[refusal as usize] += 1,
             },
             Ask::Fence(number) => return self.fenced(link, number, frame[0] != b'-', now),
             Ask::Touch => {}
@@ -118,11 +114,32 @@ impl Cache {
         if !self.holds.is_current(stamp) {
             return Err(Refusal::Written);
         }
+        let (text, ends, refusal) = match self.fetched(reply.take(), life, *sent, generation, now) {
+            Ok((text, ends)) => (text, ends, None),
+            // The next fetch would most likely end so, too: until the key is written none is made.
+            Err(refusal) if refusal.is_lasting() => (None, Some((now + UNFIT, now + UNFIT)), Some(refusal)),
+            Err(refusal) => return Err(refusal),
+        };
+        let (is_unfit, generation) = (refusal.is_some(), generation.number);
+        let entry = Entry { text, ends, is_unfit, filled: now, touched: now.into(), generation, stamp: *stamp };
+        self.keep.insert(link.db, key, entry);
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// What was fetched, and when it ends, if it can be kept.
+    fn fetched(
+        &self,
+        reply: Reply,
+        life: &[u8],
+        sent: Instant,
+        generation: Generation,
+        now: Instant,
+    ) -> Result<(Option<Text>, Option<(Instant, Instant)>), Refusal> {
         let life = life.strip_prefix(b":").and_then(|text| decimal(text.strip_suffix(b"\r\n")?));
-        let (text, ends) = match (reply.take(), life.ok_or(Refusal::Error)?) {
-            (Reply::Nil, -2) if generation.keeps_nil => (None, None),
-            (Reply::Nil, -2) => return Err(Refusal::Nil),
-            (Reply::Text(text), -1) => (Some(text), None),
+        match (reply, life.ok_or(Refusal::Error)?) {
+            (Reply::Nil, -2) if generation.keeps_nil => Ok((None, None)),
+            (Reply::Nil, -2) => Err(Refusal::Nil),
+            (Reply::Text(text), -1) => Ok((Some(text), None)),
             (Reply::Text(text), left @ 0..) => {
                 let left = Duration::from_millis(left.unsigned_abs());
                 if left < SHORTEST.max(2 * self.terms.staleness) {
@@ -130,16 +147,12 @@ impl Cache {
                 }
                 let drift = left / DRIFT;
                 // It was told to the millisecond, at some time between.
-                (Some(text), Some((*sent + left - drift, now + left + drift + Duration::from_millis(1))))
+                Ok((Some(text), Some((sent + left - drift, now + left + drift + Duration::from_millis(1)))))
             }
-            (Reply::Nil | Reply::Text(_), _) => return Err(Refusal::Gone),
-            (Reply::Unfit(refusal), _) => return Err(refusal),
-            (Reply::None | Reply::Part(_), _) => return Err(Refusal::Error),
-        };
-        let entry =
-            Entry { text, ends, filled: now, touched: now.into(), generation: generation.number, stamp: *stamp };
-        self.keep.insert(link.db, key, entry);
-        Ok(())
+            (Reply::Nil | Reply::Text(_), _) => Err(Refusal::Gone),
+            (Reply::Unfit(refusal), _) => Err(refusal),
+            (Reply::None | Reply::Part(_), _) => Err(Refusal::Error),
+        }
     }
 
     /// The server tells of a change. Whether this is understood; if not, everything is forgotten.

@@ -25,6 +25,8 @@ const NILS: usize = 16;
 pub(super) struct Entry {
     /// As the server sent it; `None` if there is no such key.
     pub(super) text: Option<Text>,
+    /// It could not be kept: only the server can answer.
+    pub(super) is_unfit: bool,
     /// When it ends, at the earliest and at the latest; `None` if it lives for ever.
     pub(super) ends: Option<(Instant, Instant)>,
     pub(super) filled: Instant,
@@ -197,7 +199,7 @@ mod tests {
         let now = Instant::now();
         let stamp = Holds::new().quiet(b"k").expect("nobody writes");
         let text = (len > 0).then(|| Bytes::from(vec![b'x'; len]));
-        Entry { text, ends: None, filled: now, touched: now.into(), generation: 1, stamp }
+        Entry { text, is_unfit: false, ends: None, filled: now, touched: now.into(), generation: 1, stamp }
     }
 
     #[test]

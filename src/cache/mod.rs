@@ -107,8 +107,6 @@ pub struct Cache {
     holds: Arc<Holds>,
     keep: Keep,
     seen: Seen,
-    /// Keys whose value could not be kept.
-    unfit: Seen,
     clock: Clock,
     /// When the clocks were last looked at.
     looked: Option<Instant>,
@@ -130,7 +128,6 @@ impl Cache {
             terms,
             holds,
             seen: Seen::new(now),
-            unfit: Seen::new(now),
             clock: Clock::default(),
             looked: None,
             jumps: 0,
@@ -287,6 +284,8 @@ impl Cache {
             Err(Miss::Expired)
         } else if now.saturating_duration_since(*filled) >= self.terms.max_residency {
             Err(Miss::Old)
+        } else if entry.is_unfit {
+            Err(Miss::Unfit)
         } else {
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! Which keys have been read of late: a key is worth keeping once it is read again. And which turned out not to be.
+//! Which keys have been read of late: a key is worth keeping once it is read again.
 
 use std::fmt;
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use ahash::RandomState;
 use tokio::time::Instant;
 
-/// A key read again within this is hot; one that could not be kept is not tried again before.
+/// A key read again within this is hot.
 const HOT: Duration = Duration::from_secs(10);
 
 /// Keys that are remembered: 256 KiB.
@@ -32,31 +32,15 @@ impl Seen {
         Self { places: vec![(0, 0); PLACES].into(), start, hasher: RandomState::new() }
     }
 
-    /// The key is seen: whether it was of late.
+    /// The key is read: whether it was of late.
     pub(super) fn again(&mut self, key: &impl Hash, now: Instant) -> bool {
-        let (place, tag, time) = self.place(key, now);
-        let was_seen = self.is_of_late(place, tag, time);
-        self.places[place] = (tag, time);
-        was_seen
-    }
-
-    /// Whether the key was seen of late.
-    pub(super) fn has(&self, key: &impl Hash, now: Instant) -> bool {
-        let (place, tag, time) = self.place(key, now);
-        self.is_of_late(place, tag, time)
-    }
-
-    fn is_of_late(&self, place: usize, tag: u32, time: u32) -> bool {
-        let (last, then) = self.places[place];
-        last == tag && Duration::from_millis(u64::from(time.wrapping_sub(then))) <= HOT
-    }
-
-    fn place(&self, key: &impl Hash, now: Instant) -> (usize, u32, u32) {
         let hash = self.hasher.hash_one(key);
+        // Not 0, which is an empty place.
+        let tag = (hash >> 32) as u32 | 1;
         // In milliseconds: begins again after 49 days.
         let time = now.saturating_duration_since(self.start).as_millis() as u32;
-        // Not 0, which is an empty place.
-        (hash as usize % PLACES, (hash >> 32) as u32 | 1, time)
+        let (last, then) = std::mem::replace(&mut self.places[hash as usize % PLACES], (tag, time));
+        last == tag && Duration::from_millis(u64::from(time.wrapping_sub(then))) <= HOT
     }
 }
 
@@ -71,7 +55,6 @@ mod tests {
         assert!(!seen.again(&"a", start));
         assert!(seen.again(&"a", start + HOT));
         assert!(!seen.again(&"b", start));
-        assert!(seen.has(&"b", start) && !seen.has(&"c", start));
         assert!(!seen.again(&"a", start + 2 * HOT + Duration::from_millis(1)));
     }
 }
