@@ -24,6 +24,9 @@ const UNFIT: Duration = Duration::from_secs(10);
 /// A server that refuses a fence is not asked for another before this is over: each would cost a read a round trip more.
 const REFUSED: Duration = Duration::from_secs(1);
 
+/// A value, if there is one, and when it ends, at the earliest and at the latest, if ever.
+type Fetched = (Option<Text>, Option<(Instant, Instant)>);
+
 impl Cache {
     /// A read is sent that was not answered from memory: the right to keep what comes, if it is of use.
     ///
@@ -134,7 +137,7 @@ impl Cache {
         sent: Instant,
         generation: Generation,
         now: Instant,
-    ) -> Result<(Option<Text>, Option<(Instant, Instant)>), Refusal> {
+    ) -> Result<Fetched, Refusal> {
         let life = life.strip_prefix(b":").and_then(|text| decimal(text.strip_suffix(b"\r\n")?));
         match (reply, life.ok_or(Refusal::Error)?) {
             (Reply::Nil, -2) if generation.keeps_nil => Ok((None, None)),
