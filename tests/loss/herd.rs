@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::{Proxy, RedisServer, Wire};
+use super::support::{Proxy, RedisServer, Wire, wait_until};
 use super::{NOT_EXECUTED, wait_lost};
 
 const CLIENTS: usize = 400;
@@ -136,6 +136,10 @@ fn come_back(workers: usize, wish: fn(usize) -> Wish) -> Back {
     turnstile.close();
     server.kill();
     wait_lost(&proxy);
+    // What is sent on a connection nobody has noticed the end of may have run.
+    wait_until("every worker has lost its connection", || {
+        proxy.get("/metrics").1.contains("cloakroom_upstream_connections{kind=\"multiplexed\"} 0\n")
+    });
     let away = Instant::now();
     let is_back = AtomicBool::new(false);
     let (seen, back) = thread::scope(|scope| {
