@@ -246,12 +246,6 @@ impl Outbox {
         (bytes / state.typical.max(1)).clamp(1, FIRST_WINDOW + state.small_in_a_row)
     }
 
-    /// The request that took the last slot.
-    pub fn newest(&self) -> Slot {
-        let state = self.state.borrow();
-        Slot((state.first + state.slots.len() as u64).wrapping_sub(1))
-    }
-
     /// Whether the reply for a slot, and all before it, are on their way to the client.
     pub fn has_answered(&self, slot: Slot) -> bool {
         slot.0 < self.state.borrow().first

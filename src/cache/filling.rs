@@ -92,7 +92,6 @@ impl Cache {
 
     fn fenced<W>(&mut self, link: &mut Link<W>, number: FenceNumber, is_proof: bool, now: Instant) -> (Vec<W>, bool) {
         link.refused_until = (!is_proof).then(|| now + REFUSED);
-
         while let Some(fence) = link.fences.pop_front_if(|fence| fence.number <= number) {
             if is_proof && fence.number == number {
                 link.proof = Some(fence);

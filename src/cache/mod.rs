@@ -157,8 +157,8 @@ impl Cache {
     /// A connection is there whose server tells of changes.
     pub fn begin<W>(&mut self, link: &mut Link<W>, keeps_nil: bool) -> Vec<W> {
         let waiting = self.end(link);
-        (link.last, link.refused_until) = (None, None);
-        self.keep.remove_all(link.db);
+        self.forget_lost(link);
+        link.refused_until = None;
         self.generations += 1;
         link.generation = Some(Generation { number: self.generations, keeps_nil });
         waiting

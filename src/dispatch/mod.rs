@@ -19,11 +19,11 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use crate::cache::{Cache, Counts, FenceNumber, Hold};
+use crate::cache::{Asker, Cache, Counts, FenceNumber, Hold};
 use crate::command::{Command, Effect, ReplyForm};
 use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server, Standing};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -138,11 +138,11 @@ impl Dispatch {
         let is_open = |slot: Option<Slot>| slot.is_some_and(|slot| !outbox.has_answered(slot));
         let mut miss = None;
         if command.effect() == Effect::Read {
-            let standing = Standing { floor: *floor, is_behind_write: is_open(*write) };
-            match lane.recall(command, outbox, form, standing, now) {
+            let asker = Asker { floor: *floor, is_behind: is_open(*write) };
+            match lane.recall(command, outbox, form, asker, now) {
                 Recalled::Answered => return Forwarded::Sent,
-                Recalled::Waits => {
-                    *waiting = Some(outbox.newest());
+                Recalled::Waits(slot) => {
+                    *waiting = Some(slot);
                     return Forwarded::Sent;
                 }
                 Recalled::Forward(why) => miss = why,
@@ -153,9 +153,9 @@ impl Dispatch {
             lane.forward_waiting(outbox, now);
         }
         match lane.send(command, outbox, form, miss, now) {
-            Admission::Accepted => {
+            Admission::Accepted(slot) => {
                 if command.effect() == Effect::Write {
-                    *write = Some(outbox.newest());
+                    *write = Some(slot);
                 }
                 Forwarded::Sent
             }

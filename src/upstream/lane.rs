@@ -20,7 +20,7 @@
 mod drive;
 mod memory;
 
-pub use memory::{Recalled, Standing};
+pub use memory::Recalled;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -43,7 +43,7 @@ use memory::Memory;
 use crate::cache::{Ask, Cache, Miss};
 use crate::command::{Command, Shape};
 use crate::config::Reconnect;
-use crate::outbox::{Form, Outbox};
+use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::{Protocol, encode};
 use crate::wakeup::Wakeup;
 
@@ -64,8 +64,8 @@ const OPTIN: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n";
 /// What became of a request handed to [`Lane::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It will be answered through its outbox.
-    Accepted,
+    /// It will be answered through its outbox, in this slot.
+    Accepted(Slot),
     /// The queue is full; the client's task is woken when there is room.
     Full,
     /// The server is known to be down. Nothing was sent.
@@ -146,9 +146,9 @@ impl Lane {
             }
             return Admission::Full;
         }
-        let about = About { effect: command.effect(), shape: command.shape() };
-        let recipient = Recipient { outbox: outbox.clone(), slot: outbox.reserve(), form };
-        let ticket = Ticket::new(Audience::Client(recipient), request.len(), about, now);
+        let slot = outbox.reserve();
+        let recipient = Recipient { outbox: outbox.clone(), slot, form };
+        let ticket = Ticket::new(Audience::Client(recipient), request.len(), About::of(command), now);
         let lease = miss.and_then(|miss| self.lease(command, miss, now));
         if let Some(lease) = &lease {
             recovery.ask(Ask::Optin(lease.clone()), OPTIN, Shape::Status, now);
@@ -162,7 +162,7 @@ impl Lane {
         drop(recovery);
         self.last_used.set(now);
         self.task.wake();
-        Admission::Accepted
+        Admission::Accepted(slot)
     }
 
     /// Closes a lane whose last request was longer ago than `longest`; it must not be sent to any more. Whether it

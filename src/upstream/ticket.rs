@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::UNKNOWN_OUTCOME;
 use super::read_back::ReadBack;
 use crate::cache::{Ask, Hold, Lease};
-use crate::command::{Effect, Shape};
+use crate::command::{Command, Effect, Shape};
 use crate::outbox::{Form, Outbox, Slot};
 
 /// Whom a reply is for.
@@ -26,6 +26,12 @@ pub(super) struct Recipient {
 pub(super) struct About {
     pub(super) effect: Effect,
     pub(super) shape: Shape,
+}
+
+impl About {
+    pub(super) fn of(command: &Command<'_>) -> Self {
+        Self { effect: command.effect(), shape: command.shape() }
+    }
 }
 
 /// Who hears the reply to a request.

@@ -36,7 +36,7 @@ impl Lane {
             if self.is_closing.get() {
                 return Poll::Ready(End::Unused);
             }
-            self.tend_memory(Instant::now());
+            self.tend_memory();
             let written = self.poll_write(&mut stream, &mut stuck_since, cx);
             // What has been answered is taken in, whatever became of the requests behind it.
             if let Poll::Ready(loss) = self.poll_replies(&mut stream, &mut replies, cx) {
@@ -157,9 +157,10 @@ impl Lane {
 
     fn poll_timeouts(&self, timer: &mut Timer, stuck_since: Option<Instant>, cx: &mut Context<'_>) -> Poll<Loss> {
         loop {
-            self.recovery.borrow_mut().waited_for(self.waiting_until().is_some());
+            let waiting_until = self.waiting_until();
+            self.recovery.borrow_mut().waited_for(waiting_until.is_some());
             let next = self.recovery.borrow().next_deadline(stuck_since, Instant::now());
-            let next = next.into_iter().chain(self.waiting_until()).min();
+            let next = next.into_iter().chain(waiting_until).min();
             ready!(timer.poll(next, cx));
             let expired = self.recovery.borrow_mut().expire(stuck_since, Instant::now(), nonce);
             self.expire_waiting(Instant::now());

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Lane;
-use crate::cache::{Ask, Asker, Cache, FenceNumber, Lease, Link, Miss, Question, Recall};
-use crate::command::{Command, Commands, Effect, Shape};
+use crate::cache::{Answer, Ask, Asker, Cache, Lease, Link, Miss, Question, Recall};
+use crate::command::{Command, Commands, Shape};
 use crate::config::Reconnect;
-use crate::outbox::{Form, Outbox};
+use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::request::Parser;
 use crate::resp::{Protocol, encode};
 use crate::upstream::NOT_EXECUTED;
@@ -37,6 +37,7 @@ pub(super) struct Memory {
 struct Waiting {
     recipient: Recipient,
     request: Bytes,
+    about: About,
     since: Instant,
 }
 
@@ -47,22 +48,13 @@ impl fmt::Debug for Waiting {
     }
 }
 
-/// What a client's other requests say about a read.
-#[derive(Debug, Clone, Copy)]
-pub struct Standing {
-    /// The last fence that proves nothing to it: it has been answered on another connection since.
-    pub floor: FenceNumber,
-    /// Something that is no read is in flight of it.
-    pub is_behind_write: bool,
-}
-
 /// What memory has to say about a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recalled {
     /// It is answered, or will be through the outbox.
     Answered,
     /// It waits for a fence, and will be answered through the outbox.
-    Waits,
+    Waits(Slot),
     /// Only the server can answer; why, if it is a read of the kind that memory can answer.
     Forward(Option<Miss>),
 }
@@ -86,23 +78,21 @@ impl Memory {
 
     /// A read that has waited is for the server to answer after all.
     fn forward(&self, recovery: &mut Recovery, waiting: Waiting, now: Instant) {
-        let Waiting { recipient, request, since } = waiting;
+        let Waiting { recipient, request, about, since } = waiting;
         self.waiting.update(|bytes| bytes - request.len());
         if recipient.outbox.is_closed() {
             return;
         }
-        let shape = self.ask(&request, |_, command| command.shape());
-        let about = About { effect: Effect::Read, shape };
         let ticket = Ticket::new(Audience::Client(recipient), request.len(), about, now);
         // For its reply it has been waiting.
         recovery.push(Ticket { since, ..ticket }, &request);
     }
 
-    /// What a request that was kept is.
-    fn ask<T>(&self, request: &[u8], then: impl FnOnce(Option<Question<'_>>, Command<'_>) -> T) -> T {
+    /// The answer to a request that was kept, if `answer` has one to what it asks.
+    fn ask(&self, request: &[u8], answer: impl FnOnce(&Question<'_>) -> Option<Answer>) -> Option<Answer> {
         let mut parser = Parser::default();
         let command = self.commands.understand(parser.known(request).expect("it was read before"));
-        then(Question::of(&command), command)
+        answer(&Question::of(&command)?)
     }
 }
 
@@ -121,7 +111,7 @@ impl Lane {
         command: &Command<'_>,
         outbox: &Rc<Outbox>,
         form: Form,
-        standing: Standing,
+        asker: Asker,
         now: Instant,
     ) -> Recalled {
         let Some(memory) = &self.memory else { return Recalled::Forward(None) };
@@ -132,10 +122,9 @@ impl Lane {
         });
         // What it has asked before may be answered by what is newer: a fence behind that tells as much here, and takes no
         // longer.
-        let floor = if outbox.in_flight() > 0 { cache.fences() } else { standing.floor };
-        let asker = Asker { floor, is_behind: standing.is_behind_write };
+        let floor = if outbox.in_flight() > 0 { cache.fences() } else { asker.floor };
         let len = command.request.frame().len();
-        let recalled = match cache.recall(&mut link, &question, asker, now) {
+        let recalled = match cache.recall(&mut link, &question, Asker { floor, ..asker }, now) {
             Recall::Hit(answer) => {
                 outbox.deliver_now(|out| answer.write(out, protocol(form)));
                 Recalled::Answered
@@ -146,14 +135,15 @@ impl Lane {
             }
             Recall::Unproven => {
                 memory.waiting.update(|bytes| bytes + len);
-                let recipient = Recipient { outbox: Rc::clone(outbox), slot: outbox.reserve(), form };
+                let slot = outbox.reserve();
+                let recipient = Recipient { outbox: Rc::clone(outbox), slot, form };
                 let request = Bytes::copy_from_slice(command.request.frame());
-                cache.wait(&mut link, Waiting { recipient, request, since: now });
-                Recalled::Waits
+                cache.wait(&mut link, Waiting { recipient, request, about: About::of(command), since: now });
+                Recalled::Waits(slot)
             }
             Recall::Miss(miss) => {
                 let is_away = self.has_failed.get() && outbox.in_flight() == 0;
-                match is_away.then(|| cache.recall_stale(&link, &question, standing.floor, now)).flatten() {
+                match is_away.then(|| cache.recall_stale(&link, &question, floor, now)).flatten() {
                     Some(answer) => {
                         outbox.deliver_now(|out| answer.write(out, protocol(form)));
                         Recalled::Answered
@@ -177,10 +167,10 @@ impl Lane {
     }
 
     /// Sends what the cache wants to know, if it does.
-    pub(super) fn tend_memory(&self, now: Instant) {
-        let Some(memory) = &self.memory else { return };
+    pub(super) fn tend_memory(&self) {
+        let Some(memory) = self.memory.as_ref().filter(|_| self.has_to_tend()) else { return };
         let (mut cache, mut link) = memory.parts();
-        let mut recovery = self.recovery.borrow_mut();
+        let (mut recovery, now) = (self.recovery.borrow_mut(), Instant::now());
         if let Some(ask) = cache.fence(&mut link, now) {
             recovery.ask(ask, &memory.fence, Shape::Integer, now);
         }
@@ -211,7 +201,7 @@ impl Lane {
         for waiting in due {
             let Recipient { outbox, slot, form } = &waiting.recipient;
             let answer = match is_proven && !is_of_them(&forwarded, &waiting) {
-                true => memory.ask(&waiting.request, |question, _| cache.recall_proven(&mut link, &question?, now)),
+                true => memory.ask(&waiting.request, |question| cache.recall_proven(&mut link, question, now)),
                 false => None,
             };
             match answer {
@@ -285,7 +275,7 @@ impl Lane {
             return;
         }
         self.recovery.borrow_mut().answer_waiting(|Recipient { outbox, slot, form }, request| {
-            let answer = memory.ask(request, |question, _| cache.recall_stale(&link, &question?, 0, now));
+            let answer = memory.ask(request, |question| cache.recall_stale(&link, question, 0, now));
             answer.is_some_and(|answer| {
                 outbox.fill(*slot, |out| answer.write(out, protocol(*form)));
                 true
