@@ -9,17 +9,16 @@
 //! | 6 | [`downstream`] | the clients: their sockets, their modes, the commands answered here |
 //! | 6 | [`admin`] | `/metrics`, `/livez`, `/readyz` |
 //! | 5 | [`dispatch`] | which connection carries a command |
-//! | 3 | [`cache`] | what is known of keys without asking the server |
 //! | 4 | [`upstream`] | the server: TLS, handshake, multiplexed and pinned connections, what is in flight |
+//! | 3 | [`session`] | what holds for web sessions: their end, and that a destroyed one stays so |
+//! | 3 | [`cache`] | what is known of keys without asking the server |
 //! | 2 | [`command`] | what a request is: effect, route, reply form |
 //! | 2 | [`outbox`] | one client's replies, each waiting for its turn |
 //! | 1 | [`resp`] | bytes and frames |
 //! | 0 | [`config`], [`metrics`], [`backoff`], [`budget`], [`glob`], [`socket`], [`supervisor`], [`wakeup`], [`watch`] | plain values and names |
 //!
-//! On floor 3 there is room for the session rules: pure, between what a command is and where it goes.
-//!
 //! The path of a request: [`downstream`] reads and cuts it, [`command`] says what it is, `downstream::mode`
-//! decides, [`dispatch`] chooses a connection, [`upstream`] sends it and pairs the reply, [`outbox`] keeps the
+//! decides, [`session`] says what the rules make of it, [`dispatch`] chooses a connection, [`upstream`] sends it and pairs the reply, [`outbox`] keeps the
 //! order.
 
 pub mod admin;
@@ -35,6 +34,7 @@ pub mod glob;
 pub mod metrics;
 pub mod outbox;
 pub mod resp;
+pub mod session;
 pub mod socket;
 pub mod supervisor;
 pub mod upstream;
@@ -59,7 +59,8 @@ use crate::command::{Commands, PinReason};
 use crate::config::{Config, ConfigError, Loaded, Verify};
 use crate::downstream::{CloseReason, Door, Listener, Settings, TlsListener, Users, Workers};
 use crate::glob::Globs;
-use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS};
+use crate::metrics::{Labels, Metrics, ROUND_TRIP_BUCKETS, SIZE_BUCKETS};
+use crate::session::Rules;
 use crate::supervisor::Inherited;
 use crate::upstream::{Access, LaneLimits, Server};
 
@@ -198,6 +199,7 @@ impl Prepared {
             db: upstream.db,
             logs_commands: log.commands,
             cache: self.terms(),
+            rules: Rules::new(&self.config.sessions, &self.config.commands).map(Arc::new),
         }
     }
 
@@ -239,6 +241,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), ROUND_TRIP_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_value_bytes".to_owned()), SIZE_BUCKETS)?
         .build_recorder();
     let metrics = Metrics::new(&recorder, &labels());
     let count = prepared.workers();

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub upstream: UpstreamMetrics,
     #[allow(missing_docs)]
     pub cache: CacheMetrics,
+    #[allow(missing_docs)]
+    pub session: SessionMetrics,
 }
 
 /// The clients' side.
@@ -112,6 +114,35 @@ pub struct CacheMetrics {
     pub proof_age: Histogram,
 }
 
+/// What the session rules see and do.
+#[derive(Debug, Clone)]
+pub struct SessionMetrics {
+    /// Sessions that came into being.
+    pub created: Counter,
+    /// Sessions a client has destroyed.
+    pub destroyed: Counter,
+    /// Sessions that were there when last read, and are not any more, though nobody here has destroyed them.
+    pub expired: Counter,
+    /// Writes that would have brought a destroyed session back.
+    pub late_writes: Counter,
+    /// Expiries that were added to sessions without one.
+    pub expiries_added: Counter,
+    /// Touches that cost the server nothing, or less.
+    pub touches_saved: Counter,
+    /// Values that were refused for their size.
+    pub oversized: Counter,
+    /// Writes of a session that somebody else has written since its writer read it.
+    pub lost_updates: Counter,
+    /// Requests the configuration forbids.
+    pub forbidden: Counter,
+    /// Sizes of the values that were written.
+    pub value_bytes: Histogram,
+    /// Tombstones in memory.
+    pub graves: Gauge,
+    /// Those of them that had to go before their time.
+    pub graves_lost: Counter,
+}
+
 /// A family of counters that differ in one label.
 #[derive(Debug, Clone)]
 pub struct Labelled<L> {
@@ -188,6 +219,7 @@ impl Metrics {
                 client: ClientMetrics::new(labels),
                 upstream: UpstreamMetrics::new(labels),
                 cache: CacheMetrics::new(labels),
+                session: SessionMetrics::new(),
             }
         })
     }
@@ -277,6 +309,25 @@ impl CacheMetrics {
     }
 }
 
+impl SessionMetrics {
+    fn new() -> Self {
+        Self {
+            created: counter!("cloakroom_sessions_created_total"),
+            destroyed: counter!("cloakroom_sessions_destroyed_total"),
+            expired: counter!("cloakroom_sessions_expired_total"),
+            late_writes: counter!("cloakroom_session_late_writes_total"),
+            expiries_added: counter!("cloakroom_session_expiries_added_total"),
+            touches_saved: counter!("cloakroom_session_touches_saved_total"),
+            oversized: counter!("cloakroom_session_oversized_total"),
+            lost_updates: counter!("cloakroom_session_lost_updates_total"),
+            forbidden: counter!("cloakroom_forbidden_requests_total"),
+            value_bytes: histogram!("cloakroom_session_value_bytes"),
+            graves: gauge!("cloakroom_session_tombstones"),
+            graves_lost: counter!("cloakroom_session_tombstones_lost_total"),
+        }
+    }
+}
+
 fn describe() {
     use metrics::{describe_counter as count, describe_gauge as level, describe_histogram as spread};
     level!("cloakroom_build_info", "Always 1; the version is a label.");
@@ -329,8 +380,24 @@ fn describe() {
     count!("cloakroom_cache_invalidations_total", "Changes of what may be held in memory, by what has told of them.");
     count!("cloakroom_cache_touches_total", "Keys the server was told of that they are in use.");
     count!("cloakroom_cache_evictions_total", "Values that had to leave memory for others.");
+    count!("cloakroom_sessions_created_total", "Sessions that came into being.");
+    count!("cloakroom_sessions_destroyed_total", "Sessions that a client has destroyed.");
+    count!("cloakroom_sessions_expired_total", "Sessions that were there when last read, and have ended by themselves.");
+    count!("cloakroom_session_late_writes_total", "Writes that would have brought a destroyed session back.");
+    count!("cloakroom_session_expiries_added_total", "Expiries added to sessions that would have had none.");
+    count!("cloakroom_session_touches_saved_total", "Touches that were answered here, or had nothing to move.");
+    count!("cloakroom_session_oversized_total", "Values refused because they are larger than max_value_size.");
+    count!("cloakroom_session_lost_updates_total", "Writes of sessions somebody else had written since they were read.");
+    count!("cloakroom_forbidden_requests_total", "Requests refused by [commands].");
+    spread!("cloakroom_session_value_bytes", "Sizes of the values written into sessions.");
+    level!("cloakroom_session_tombstones", "Tombstones held in memory (tombstones = \"proxy\").");
+    count!("cloakroom_session_tombstones_lost_total", "Tombstones that had to leave memory before their time.");
     spread!("cloakroom_cache_proof_age_seconds", "How old the proofs of hits were, at most; one sample each 50 ms.");
 }
+
+/// Bounds of the histogram of values, in bytes.
+pub const SIZE_BUCKETS: &[f64] =
+    &[64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
 
 /// Bounds of the round trip's histogram, in seconds.
 pub const ROUND_TRIP_BUCKETS: &[f64] =

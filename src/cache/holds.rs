@@ -122,8 +122,8 @@ impl Holds {
         })
     }
 
-    /// A command is about to be sent; `None` if it writes nothing.
-    pub fn begin(self: &Arc<Self>, command: &Command<'_>) -> Option<Hold> {
+    /// A command is about to be sent, that writes `also` another key; `None` if it writes nothing.
+    pub fn begin(self: &Arc<Self>, command: &Command<'_>, also: Option<&[u8]>) -> Option<Hold> {
         // It writes down what it has counted, into the key itself.
         let is_count = command.is("pfcount");
         if command.effect() == Effect::Read && !is_count {
@@ -140,7 +140,7 @@ impl Holds {
             }
             _ if is_script => self.hold(vec![Place::Script]),
             Touches::None => return None,
-            Touches::These(mut keys) => match (keys.next(), keys.next()) {
+            Touches::These(mut keys) => match (keys.next(), keys.next().or(also)) {
                 (Some(key), None) => self.hold_one(self.place(key)),
                 (first, second) => {
                     self.hold(first.into_iter().chain(second).chain(keys).map(|key| self.place(key)).collect())
@@ -258,7 +258,7 @@ mod tests {
         let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
         let (mut bytes, mut parser) = (Vec::new(), Parser::default());
         encode::request(&mut bytes, &words);
-        holds.begin(&Commands::default().understand(parser.known(&bytes).expect("a request")))
+        holds.begin(&Commands::default().understand(parser.known(&bytes).expect("a request")), None)
     }
 
     #[test]

@@ -214,6 +214,19 @@ impl Cache {
         Some(answer)
     }
 
+    /// When a session ends that is surely there, at the earliest and at the latest; `None` if only the server knows.
+    pub fn ends_between<W>(
+        &self,
+        link: &Link<W>,
+        key: &[u8],
+        asker: Asker,
+        now: Instant,
+    ) -> Option<(Instant, Instant)> {
+        let entry = self.held(link, key, now).ok().filter(|entry| entry.text.is_some() && !asker.is_behind)?;
+        self.age_of_proof(link, asker.floor, now)?;
+        entry.ends
+    }
+
     /// What was known when the connection was lost, if that may be told: not of keys somebody here has written since.
     pub fn recall_stale<W>(
         &mut self,

@@ -226,11 +226,7 @@ impl Source {
         let span = error.span().unwrap_or(0..0);
         let path = self.path.clone().unwrap_or_default();
         let key = self.key_at(&span);
-        let problem = match key.as_str() {
-            // Taken for granted, it would be a promise nobody keeps.
-            "session" => "not in this version of cloakroom: remove the section".to_owned(),
-            _ => error.message().replace('\n', ", "),
-        };
+        let problem = error.message().replace('\n', ", ");
         ConfigError { place: Place::File { path, line: Some(self.line_at(span.start)) }, key, problem }
     }
 

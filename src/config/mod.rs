@@ -5,6 +5,7 @@
 
 mod error;
 mod load;
+mod session;
 mod value;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use error::{ConfigError, Place};
 pub use load::{Flags, Loaded, load};
+pub use session::{CommandRules, OnStaleWrite, Profile, Reopen, Session, Tombstones};
 pub use value::{Address, ByteSize, parse_address};
 
 /// The whole file.
@@ -29,6 +31,11 @@ pub struct Config {
     pub upstream: Upstream,
     #[allow(missing_docs)]
     pub cache: Cache,
+    /// `[[session]]`: any number; none by default.
+    #[serde(rename = "session")]
+    pub sessions: Vec<Session>,
+    #[allow(missing_docs)]
+    pub commands: CommandRules,
     #[allow(missing_docs)]
     pub metrics: Metrics,
     #[allow(missing_docs)]

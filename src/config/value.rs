@@ -108,10 +108,38 @@ impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         let bad = "expected a size in quotes, such as \"64MiB\" or \"4096\"";
         let text = String::deserialize(source).map_err(|_| D::Error::custom(bad))?;
-        let size = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
-        size.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
-            D::Error::custom(format!("\"{text}\" is no size, expected one such as \"64MiB\" or \"4096\""))
-        })
+        size(&text).map_err(D::Error::custom)
+    }
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    let size = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
+    let size = size.filter(|bytes| *bytes > 0).map(ByteSize);
+    size.ok_or_else(|| format!("\"{text}\" is no size, expected one such as \"64MiB\" or \"4096\""))
+}
+
+/// A number of bytes, or `"off"`.
+pub(super) fn size_or_off<'de, D: Deserializer<'de>>(source: D) -> Result<Option<ByteSize>, D::Error> {
+    let text = String::deserialize(source).map_err(|_| D::Error::custom("expected a size or \"off\", in quotes"))?;
+    match text.as_str() {
+        "off" => Ok(None),
+        text => size(text).map(Some).map_err(|problem| D::Error::custom(format!("{problem}, or \"off\""))),
+    }
+}
+
+/// Names of commands, `name` or `name|subcommand`, in lower case.
+pub(super) fn commands<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    let names = Vec::<String>::deserialize(source)?;
+    match names.iter().find(|name| name.split('|').count() > 2 || !name.split('|').all(is_name)) {
+        None => Ok(names.iter().map(|name| name.to_ascii_lowercase()).collect()),
+        Some(name) => {
+            let problem = "is no command, expected a name such as \"keys\" or \"config|set\"";
+            Err(D::Error::custom(format!("\"{name}\" {problem}")))
+        }
     }
 }
 

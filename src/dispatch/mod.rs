@@ -23,7 +23,10 @@ use crate::cache::{Asker, Cache, Counts, FenceNumber, Hold};
 use crate::command::{Command, Effect, ReplyForm};
 use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::Protocol;
-use crate::upstream::{Admission, Kind, Lane, LaneLimits, PinError, Pinned, Pool, Recalled, Server};
+use crate::session::Touch;
+use crate::upstream::{
+    Admission, Kind, Lane, LaneLimits, Outgoing, PinError, Pinned, Pool, Recalled, Repair, Server,
+};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -108,16 +111,18 @@ impl Dispatch {
         self.databases.borrow_mut().insert(db);
     }
 
-    /// Sends a command on a connection shared with other clients.
+    /// Sends a request on a connection shared with other clients. `holds`: whether its answer may be held in memory.
     pub fn forward(
         &self,
-        command: &Command<'_>,
+        outgoing: &mut Outgoing<'_>,
+        holds: bool,
         protocol: Protocol,
         db: u32,
         track: &mut Track,
         outbox: &Rc<Outbox>,
         now: Instant,
     ) -> Forwarded {
+        let command = outgoing.command;
         let (carrier, form) = match (protocol, command.reply_form()) {
             (Protocol::Resp2, ReplyForm::Same) => (Protocol::Resp3, Form::Resp2),
             (Protocol::Resp2, ReplyForm::Differs) => (Protocol::Resp2, Form::AsIs),
@@ -137,9 +142,9 @@ impl Dispatch {
         let Track { lane: Some((_, lane)), floor, write, waiting } = track else { unreachable!("just set") };
         let is_open = |slot: Option<Slot>| slot.is_some_and(|slot| !outbox.has_answered(slot));
         let mut miss = None;
-        if command.effect() == Effect::Read {
+        if command.effect() == Effect::Read && holds {
             let asker = Asker { floor: *floor, is_behind: is_open(*write) };
-            match lane.recall(command, outbox, form, asker, now) {
+            match lane.recall(outgoing, outbox, form, asker, now) {
                 Recalled::Answered => return Forwarded::Sent,
                 Recalled::Waits(slot) => {
                     *waiting = Some(slot);
@@ -152,7 +157,7 @@ impl Dispatch {
         if is_open(waiting.take()) {
             lane.forward_waiting(outbox, now);
         }
-        match lane.send(command, outbox, form, miss, now) {
+        match lane.send(outgoing, outbox, form, miss, now) {
             Admission::Accepted(slot) => {
                 if command.effect() == Effect::Write {
                     *write = Some(slot);
@@ -162,6 +167,28 @@ impl Dispatch {
             Admission::Full => Forwarded::Wait,
             Admission::Refused => Forwarded::Refused,
         }
+    }
+
+    /// Answers a touch of a session here, if that changes little enough.
+    pub fn touch(
+        &self,
+        touch: &Touch<'_>,
+        db: u32,
+        track: &Track,
+        outbox: &Rc<Outbox>,
+        now: Instant,
+    ) -> bool {
+        match &track.lane {
+            Some((kind, lane)) if *kind == (Kind { protocol: Protocol::Resp3, db }) => {
+                lane.touch(touch, outbox, Asker { floor: track.floor, is_behind: false }, now)
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Gives an expiry to sessions that were written on a connection of a client's own.
+    pub fn repair(&self, repair: Repair<'_>, db: u32, now: Instant) {
+        self.lane(Kind { protocol: Protocol::Resp3, db }).repair(repair, now);
     }
 
     /// A client has been answered on another connection than the one its reads are from: what it reads next must not be
@@ -192,8 +219,8 @@ impl Dispatch {
 
     /// A command is about to be sent on a connection of a client's own: tells others that its keys are written, where
     /// lost writes may be sent again.
-    pub fn hold(&self, command: &Command<'_>) -> Option<Hold> {
-        self.server.hold(command)
+    pub fn hold(&self, command: &Command<'_>, also: Option<&[u8]>) -> Option<Hold> {
+        self.server.hold(command, also)
     }
 
     /// The same for a write of unknown keys.

@@ -1,6 +1,7 @@
 //! One client: what it is, and what happens to each of its requests.
 
 mod pinned;
+mod rules;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::auth::DEFAULT_USER;
-use super::mode::{Decision, Mode, decide};
+use super::mode::{Decision, IN_TRANSACTION, Mode, decide};
 use super::pin::selected_database;
 use super::register::{Entry, View};
 use super::worker::Worker;
@@ -22,7 +23,8 @@ use crate::dispatch::{Forwarded, Track};
 use crate::outbox::{Outbox, Slot};
 use crate::resp::request::{Limits, Parser, Request};
 use crate::resp::{Protocol, encode};
-use crate::upstream::{NOT_EXECUTED, Pinned};
+use crate::session::Sightings;
+use crate::upstream::{NOT_EXECUTED, Outgoing, Pinned};
 
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub(super) struct Client {
     /// The number of its last command, and how often it was repeated in this turn.
     last_command: (usize, u64),
     log: VecDeque<Logged>,
+    /// What its connection has seen of sessions.
+    sightings: Rc<Sightings>,
 }
 
 /// What `CLIENT REPLY` has said.
@@ -90,6 +94,7 @@ struct Logged {
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, entry: Arc<Entry>, outbox: Rc<Outbox>) -> Self {
+        let sightings = Sightings::new(Rc::clone(&worker.ledger), Arc::clone(&worker.shared.versions));
         let mut client = Self {
             db: worker.settings().db,
             worker,
@@ -106,6 +111,7 @@ impl Client {
             was_pinned: false,
             last_command: (0, 0),
             log: VecDeque::new(),
+            sightings,
         };
         client.forget_credentials();
         client
@@ -151,6 +157,9 @@ impl Client {
     /// Acts on a request.
     pub(super) fn act(&mut self, request: Request<'_>, now: Instant) -> Outcome {
         let command = self.worker.understand(request);
+        if let Some(outcome) = self.refuse_by_rule(&command, now) {
+            return outcome;
+        }
         let decision = decide(&self.mode, &command, self.outbox.in_flight(), self.is_doomed);
         if decision == Decision::CheckIn {
             self.check_in();
@@ -181,7 +190,7 @@ impl Client {
                 return self.ask_server(&words, None);
             }
             Decision::Refuse(text) => self.error(text),
-            Decision::RefuseInTransaction => self.refuse_in_transaction(now),
+            Decision::RefuseInTransaction => self.refuse_in_transaction(IN_TRANSACTION.into(), now),
             Decision::Queued => self.say(|out, _| encode::simple(out, "QUEUED")),
             Decision::Abort => {
                 self.mode = Mode::Open;
@@ -198,11 +207,14 @@ impl Client {
     }
 
     fn forward(&mut self, command: &Command<'_>, now: Instant) -> Outcome {
-        let dispatch = &self.worker.dispatch;
         if std::mem::take(&mut self.was_pinned) {
-            dispatch.answered_elsewhere(&mut self.track);
+            self.worker.dispatch.answered_elsewhere(&mut self.track);
         }
-        match dispatch.forward(command, self.protocol, self.db, &mut self.track, &self.outbox, now) {
+        let forwarded = match self.worker.settings().rules.clone() {
+            None => self.send(Outgoing::new(*command), true, now),
+            Some(rules) => self.forward_by_rule(&rules, command, now),
+        };
+        match forwarded {
             Forwarded::Sent => Outcome::Done,
             Forwarded::Wait => Outcome::Wait,
             Forwarded::Refused => {
@@ -210,6 +222,12 @@ impl Client {
                 Outcome::Done
             }
         }
+    }
+
+    /// Sends a request on a connection shared with others. `holds`: whether its answer may be held in memory.
+    fn send(&mut self, mut outgoing: Outgoing<'_>, holds: bool, now: Instant) -> Forwarded {
+        let dispatch = &self.worker.dispatch;
+        dispatch.forward(&mut outgoing, holds, self.protocol, self.db, &mut self.track, &self.outbox, now)
     }
 
     /// Sends a request in place of the client's own; its reply is the client's. `reason` is for the connection it

@@ -9,6 +9,7 @@ mod loss;
 mod subscriptions;
 mod transaction;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ use crate::resp::{Protocol, peek};
 use super::register::View;
 use expected::{Expected, What};
 use subscriptions::{Gap, Subscriptions};
-use transaction::Queued;
+use transaction::{Queued, Ran};
 
-pub(super) use expected::selected_database;
+pub(super) use expected::{Owed, Then, selected_database};
 pub(super) use loss::{AfterLoss, Fate};
 
 /// The state of a pinned connection, as its client made it.
@@ -41,15 +42,15 @@ pub(super) struct Pin {
     is_monitoring: bool,
     is_tracking: bool,
     is_broadcast: bool,
-    /// Replies of an `EXEC` that come behind its frame: for each, the database it would select.
-    behind: VecDeque<Option<u32>>,
+    /// Commands of an `EXEC` whose replies come behind its frame.
+    behind: VecDeque<Queued>,
     expected: VecDeque<Expected>,
     /// While the client is being subscribed again.
     gap: Option<Gap>,
 }
 
 /// Where a frame belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Belongs {
     /// It is the whole reply of this request.
     Reply(Slot),
@@ -59,8 +60,8 @@ pub(super) enum Belongs {
     Push,
     /// The reply of this request, but the client is told a null: its `EXEC` was not run.
     NullInstead(Slot),
-    /// The reply of this request, but the client is told that it was refused here.
-    RefusalInstead(Slot),
+    /// The reply of this request, but the client is told why it was refused here.
+    RefusalInstead(Slot, Cow<'static, str>),
     /// Nobody: it answers a request of ours.
     Us,
     /// The client is not subscribed again as it was, and must see the gap.
@@ -70,11 +71,21 @@ pub(super) enum Belongs {
 }
 
 /// What a frame means for the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Meaning {
     pub(super) belongs: Belongs,
     /// The client is in this database now.
     pub(super) database: Option<u32>,
+    /// What it is told in place of the frame, if anything.
+    pub(super) told: Option<Vec<u8>>,
+    /// What is owed to the sessions it has written.
+    pub(super) owed: Vec<Owed>,
+}
+
+impl Meaning {
+    fn new(belongs: Belongs) -> Self {
+        Self { belongs, database: None, told: None, owed: Vec::new() }
+    }
 }
 
 impl Pin {
@@ -203,7 +214,24 @@ impl Pin {
             What::Unknown => None,
             _ => Some(Duration::ZERO),
         };
-        self.expect(Expected { slot, effect: command.effect(), what, since: now, patience, request, hold: None });
+        let (effect, then) = (command.effect(), Then::default());
+        self.expect(Expected { slot, effect, what, since: now, patience, request, hold: None, then });
+    }
+
+    /// What the session rules make of the reply to what was sent last.
+    pub(super) fn follows(&mut self, then: Then) {
+        if let Some(newest) = self.expected.back_mut() {
+            newest.then = then;
+        }
+    }
+
+    /// Takes what is owed to sessions that requests in flight may have written.
+    pub(super) fn take_owed(&mut self) -> Vec<Owed> {
+        let queued = self.transaction.iter_mut().flatten().filter_map(Queued::take_owed);
+        let runs = self.expected.iter().any(|expected| expected.what == What::Exec);
+        let mut owed: Vec<_> = queued.filter(|_| runs).collect();
+        owed.extend(self.expected.iter_mut().filter_map(|expected| expected.then.owed.take()));
+        owed
     }
 
     /// What was sent last writes these keys until it is answered.
@@ -214,8 +242,8 @@ impl Pin {
     }
 
     /// A command that makes the server abort the transaction is about to be sent in place of one refused here.
-    pub(super) fn sent_refused(&mut self, slot: Slot, now: Instant) {
-        self.expect_read(slot, What::Refused, now);
+    pub(super) fn sent_refused(&mut self, text: Cow<'static, str>, slot: Slot, now: Instant) {
+        self.expect_read(slot, What::Refused(text), now);
     }
 
     /// A `HELLO` of ours is about to be sent: the client is answered here.
@@ -238,6 +266,7 @@ impl Pin {
             patience,
             request: Box::default(),
             hold: None,
+            then: Then::default(),
         });
     }
 
@@ -259,38 +288,38 @@ impl Pin {
 
     /// A frame has come.
     pub(super) fn received(&mut self, frame: &[u8], now: Instant) -> Meaning {
-        let push = Meaning { belongs: Belongs::Push, database: None };
         if self.is_monitoring && peek::is_monitor_line(frame) {
-            return push;
+            return Meaning::new(Belongs::Push);
         }
         if let Some(confirmed) = self.confirmation(frame) {
-            return Meaning { belongs: confirmed, database: None };
+            return Meaning::new(confirmed);
         }
         let is_message = frame.first() == Some(&b'>')
             || self.is_subscribed_in_resp2()
                 && matches!(peek::first_word(frame), Some(b"message" | b"pmessage" | b"smessage"));
         if is_message {
-            return push;
+            return Meaning::new(Belongs::Push);
         }
-        if let Some(select) = self.behind.pop_front() {
-            return Meaning { database: select.filter(|_| frame == b"+OK\r\n"), ..push };
+        if let Some(queued) = self.behind.pop_front() {
+            let (database, told) = (queued.selected(frame), queued.told(frame, now));
+            return Meaning { database, told: told.map(Cow::into_owned), ..Meaning::new(Belongs::Push) };
         }
         match self.pop() {
-            Some(Expected { slot, what, hold, .. }) => {
+            Some(Expected { slot, what, hold, then, .. }) => {
                 // What was sent behind a command that blocked has waited for it, not for the server.
-                if let (What::Block | What::Unknown, Some(next)) = (what, self.expected.front_mut()) {
+                if let (What::Block | What::Unknown, Some(next)) = (&what, self.expected.front_mut()) {
                     next.since = now;
                 }
-                self.answered(slot, what, hold, frame)
+                self.answered(slot, what, (hold, then), frame, now)
             }
-            None => Meaning { belongs: Belongs::Nobody, database: None },
+            None => Meaning::new(Belongs::Nobody),
         }
     }
 
     /// A piece of a long string has come: a plain reply.
     pub(super) fn received_piece(&mut self, is_last: bool, now: Instant) {
-        if is_last {
-            self.pop();
+        if is_last && let Some(Expected { then: Then { aftermath: Some(aftermath), .. }, .. }) = self.pop() {
+            aftermath.hear_text(now);
         }
         if let Some(front) = self.expected.front_mut() {
             front.since = now;
@@ -302,15 +331,27 @@ impl Pin {
         self.expected.front().map(|expected| expected.slot)
     }
 
-    fn answered(&mut self, slot: Slot, what: What, hold: Option<Hold>, frame: &[u8]) -> Meaning {
+    fn answered(
+        &mut self,
+        slot: Slot,
+        what: What,
+        (hold, then): (Option<Hold>, Then),
+        frame: &[u8],
+        now: Instant,
+    ) -> Meaning {
         let is_ok = frame == b"+OK\r\n";
-        let mut meaning = Meaning { belongs: Belongs::Reply(slot), database: None };
+        let mut meaning = Meaning::new(Belongs::Reply(slot));
         if frame == b"+QUEUED\r\n"
             && let Some(queued) = &mut self.transaction
         {
-            queued.push(Queued::new(&what, hold));
+            queued.push(Queued::new(&what, hold, then));
             return meaning;
         }
+        meaning.owed.extend(then.owed);
+        meaning.told = then.aftermath.and_then(|aftermath| match aftermath.hear(frame, now) {
+            told if *told == *frame => None,
+            told => Some(told.into_owned()),
+        });
         match what {
             What::Multi if is_ok => self.transaction = Some(Vec::new()),
             What::Watch if is_ok => self.is_watching = true,
@@ -320,7 +361,7 @@ impl Pin {
             What::TrackingOn { is_broadcast } if is_ok => (self.is_tracking, self.is_broadcast) = (true, is_broadcast),
             What::TrackingOff if is_ok => (self.is_tracking, self.is_broadcast) = (false, false),
             What::Discard if is_ok => self.end_transaction(),
-            What::Refused => meaning.belongs = Belongs::RefusalInstead(slot),
+            What::Refused(text) => meaning.belongs = Belongs::RefusalInstead(slot, text),
             What::Hello(protocol) => {
                 self.protocol = protocol;
                 meaning.belongs = Belongs::Us;
@@ -333,7 +374,8 @@ impl Pin {
             }
             // Outside a transaction it is an error, and changes nothing.
             What::Exec if self.transaction.is_some() => {
-                meaning.database = self.ran(frame);
+                let Ran { database, told, owed } = self.ran(frame, now);
+                meaning = Meaning { database, told, owed, ..meaning };
                 self.end_transaction();
             }
             What::Plain

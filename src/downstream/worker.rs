@@ -29,6 +29,7 @@ use crate::config::Reconnect;
 use crate::dispatch::Dispatch;
 use crate::outbox::Outbox;
 use crate::resp::request::Request;
+use crate::session::{Ledger, Totals};
 use crate::socket::{Socket, Stream};
 use crate::upstream::Pool;
 
@@ -86,6 +87,8 @@ pub struct Worker {
     warned: Cell<Option<Instant>>,
     /// Bytes and number of the values held in memory, as last told.
     cached: Cell<(u64, usize)>,
+    /// What the session rules have done.
+    pub(super) ledger: Rc<Ledger>,
 }
 
 /// A worker's whole life.
@@ -115,6 +118,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
         over_budget: Notify::new(),
         warned: Cell::new(None),
         cached: Cell::default(),
+        ledger: Rc::default(),
     });
     let mut clients = Vec::new();
     let mut look = interval(LOOK);
@@ -129,6 +133,7 @@ pub(super) async fn run(index: usize, settings: Settings, shared: Arc<Shared>, m
                 worker.look_after_clients(now);
                 worker.look_after_memory();
                 worker.report_cache();
+                worker.report_sessions();
                 worker.dispatch.close_unused(now);
                 clients.retain(|client: &tokio::task::JoinHandle<()>| !client.is_finished());
                 if worker.is_draining.get() && clients.is_empty() {
@@ -240,6 +245,28 @@ impl Worker {
             if let Some(age) = counts.oldest_proof {
                 metrics.proof_age.record(age.as_secs_f64());
             }
+        }
+    }
+
+    /// Tells what the session rules have done.
+    fn report_sessions(&self) {
+        let (totals, sizes) = self.ledger.take();
+        let metrics = &self.shared.metrics.session;
+        if totals != Totals::default() {
+            metrics.created.increment(totals.created);
+            metrics.destroyed.increment(totals.destroyed);
+            metrics.expired.increment(totals.expired);
+            metrics.late_writes.increment(totals.late);
+            metrics.expiries_added.increment(totals.given);
+            metrics.touches_saved.increment(totals.touched);
+            metrics.oversized.increment(totals.oversized);
+            metrics.lost_updates.increment(totals.overwritten);
+            metrics.forbidden.increment(totals.forbidden);
+        }
+        sizes.into_iter().for_each(|size| metrics.value_bytes.record(size as f64));
+        if self.index == 0 {
+            metrics.graves.set(self.shared.graves.len() as f64);
+            metrics.graves_lost.increment(self.shared.graves.take_overflow());
         }
     }
 

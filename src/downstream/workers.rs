@@ -20,6 +20,7 @@ use crate::budget::Budget;
 use crate::cache::Terms;
 use crate::config::Limits;
 use crate::metrics::Metrics;
+use crate::session::{Graves, Rules, Versions};
 use crate::upstream::{LaneLimits, Server};
 
 /// What every worker is told at its start.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub logs_commands: bool,
     /// What one worker holds in memory, if anything.
     pub cache: Option<Terms>,
+    /// What holds for sessions, and what is refused.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// Who may come in, and how: what a reload can replace.
@@ -56,6 +59,10 @@ pub(super) struct Shared {
     /// Who may come in, and how. The lock guards this one field, for a copy.
     door: Mutex<Door>,
     pub(super) budget: Arc<Budget>,
+    /// How often each session was written.
+    pub(super) versions: Arc<Versions>,
+    /// Sessions that were destroyed, where that is remembered here.
+    pub(super) graves: Arc<Graves>,
     ends: Vec<End>,
 }
 
@@ -213,6 +220,8 @@ fn prepare(
         pinned: Arc::new(Semaphore::new(settings.limits.pinned)),
         door: Mutex::new(door),
         budget: Budget::new(settings.limits.memory.bytes()),
+        versions: Versions::new(),
+        graves: Graves::new(),
         ends,
     });
     (shared, inboxes)

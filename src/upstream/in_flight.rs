@@ -157,13 +157,14 @@ impl InFlight {
 
     /// Whether `frame` can be the reply to the oldest request.
     pub(super) fn check(&self, frame: &[u8]) -> Result<(), Desync> {
-        let shape = self.tickets.front().map(|ticket| ticket.about.shape);
-        if frame == b"-NOAUTH Authentication required.\r\n" && shape != Some(Shape::Script) {
+        let oldest = self.tickets.front();
+        let is_script = oldest.is_some_and(|ticket| ticket.about.shape == Shape::Script);
+        if frame == b"-NOAUTH Authentication required.\r\n" && !is_script {
             return Err(Desync::NoAuth);
         }
-        match shape {
+        match oldest {
             None => Err(Desync::Unasked),
-            Some(shape) if !shape.fits(frame[0]) => Err(Desync::Shape),
+            Some(ticket) if !ticket.fits(frame[0]) => Err(Desync::Shape),
             Some(_) => Ok(()),
         }
     }
@@ -261,7 +262,7 @@ impl InFlight {
             let request = bytes.split_to(ticket.len);
             let is_begun = start < self.written;
             start += ticket.len;
-            if is_begun || ticket.is_ours() || ticket.unsent_since + queue_timeout > now {
+            if is_begun || ticket.is_patient() || ticket.unsent_since + queue_timeout > now {
                 self.push(ticket, &request);
             } else {
                 // Its bytes may stand before the bound only while nothing is sent at all.
@@ -279,7 +280,7 @@ impl InFlight {
         let unsent = self.tickets.iter().filter(|ticket| {
             let is_begun = start < self.written;
             start += ticket.len;
-            !is_begun && !ticket.is_ours()
+            !is_begun && !ticket.is_patient()
         });
         unsent.map(|ticket| ticket.unsent_since + queue_timeout).min()
     }
@@ -297,7 +298,7 @@ impl InFlight {
             self.given_up += 1;
             let is_oldest = self.given_up == 1;
             // Whether the server answers is still of interest.
-            let audience = if ticket.is_ours() { None } else { ticket.audience.take() };
+            let audience = if ticket.is_patient() { None } else { ticket.audience.take() };
             match &audience {
                 Some(Audience::Client(recipient)) if is_oldest && self.is_answering => recipient.outbox.break_off(),
                 Some(audience) if ticket.about.effect == Effect::Read => endings.add(audience.fail(NOT_EXECUTED)),

@@ -45,6 +45,7 @@ use crate::command::{Command, Shape};
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::{Protocol, encode};
+use crate::session::Aftermath;
 use crate::wakeup::Wakeup;
 
 /// How long requests may wait, and how many bytes of them.
@@ -70,6 +71,36 @@ pub enum Admission {
     Full,
     /// The server is known to be down. Nothing was sent.
     Refused,
+}
+
+/// A request of a client, as it is sent.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// What the client asks.
+    pub command: Command<'a>,
+    /// The bytes that say so: the client's own, or what the session rules say in their place.
+    pub request: &'a [u8],
+    /// What the rules make of its reply.
+    pub aftermath: Option<Aftermath>,
+    /// A key it writes besides those of the command.
+    pub also: Option<&'a [u8]>,
+    /// What is sent behind it.
+    pub repair: Option<Repair<'a>>,
+}
+
+/// What gives sessions an expiry that a request may have left without one.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Repair<'a> {
+    pub request: &'a [u8],
+    pub aftermath: Aftermath,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A request as it came, and no rule cares.
+    pub fn new(command: Command<'a>) -> Self {
+        Self { command, request: command.request.frame(), aftermath: None, also: None, repair: None }
+    }
 }
 
 /// How a connection ended.
@@ -125,13 +156,13 @@ impl Lane {
     /// from memory, if it might have been.
     pub fn send(
         &self,
-        command: &Command<'_>,
+        outgoing: &mut Outgoing<'_>,
         outbox: &Rc<Outbox>,
         form: Form,
         miss: Option<Miss>,
         now: Instant,
     ) -> Admission {
-        let request = command.request.frame();
+        let Outgoing { command, request, .. } = *outgoing;
         let mut recovery = self.recovery.borrow_mut();
         let size = recovery.size();
         let is_full = size > 0 && size + request.len() > self.limits.queue;
@@ -148,12 +179,20 @@ impl Lane {
         }
         let slot = outbox.reserve();
         let recipient = Recipient { outbox: outbox.clone(), slot, form };
-        let ticket = Ticket::new(Audience::Client(recipient), request.len(), About::of(command), now);
-        let lease = miss.and_then(|miss| self.lease(command, miss, now));
+        let ticket = Ticket::new(Audience::Client(recipient), request.len(), About::of(&command), now);
+        let lease = miss.and_then(|miss| self.lease(&command, miss, now));
+        let mut aftermath = outgoing.aftermath.take();
+        if let Some(aftermath) = &mut aftermath {
+            aftermath.begins(now);
+        }
         if let Some(lease) = &lease {
             recovery.ask(Ask::Optin(lease.clone()), OPTIN, Shape::Status, now);
         }
-        recovery.push(Ticket { hold: self.server.hold(command), lease: lease.clone(), ..ticket }, request);
+        let hold = self.server.hold(&command, outgoing.also);
+        recovery.push(Ticket { hold, lease: lease.clone(), aftermath, ..ticket }, request);
+        if let Some(Repair { request, aftermath }) = outgoing.repair.take() {
+            recovery.repair(Some(aftermath), request, now);
+        }
         if let Some(lease) = lease {
             let mut life = Vec::new();
             encode::request(&mut life, &[b"PTTL", lease.key()]);
@@ -163,6 +202,13 @@ impl Lane {
         self.last_used.set(now);
         self.task.wake();
         Admission::Accepted(slot)
+    }
+
+    /// Queues a repair of sessions that were written elsewhere.
+    pub fn repair(&self, repair: Repair<'_>, now: Instant) {
+        self.recovery.borrow_mut().repair(Some(repair.aftermath), repair.request, now);
+        self.last_used.set(now);
+        self.task.wake();
     }
 
     /// Closes a lane whose last request was longer ago than `longest`; it must not be sent to any more. Whether it

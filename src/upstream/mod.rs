@@ -33,7 +33,7 @@ pub use access::{Access, Password};
 pub use dial::{Dial, Network};
 pub use error::ConnectError;
 pub use handshake::Identity;
-pub use lane::{Admission, Lane, LaneLimits, Recalled};
+pub use lane::{Admission, Lane, LaneLimits, Outgoing, Recalled, Repair};
 pub use pinned::{PinError, Pinned, Pool};
 pub use replies::Item;
 pub use server::Server;

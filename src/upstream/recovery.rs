@@ -32,13 +32,16 @@
 mod lost;
 mod refused;
 mod renewal;
+mod repairs;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::refused::Refused;
+use self::repairs::Repairs;
 use super::in_flight::{Desync, InFlight};
 use super::lane::LaneLimits;
 use super::loss::Loss;
@@ -83,6 +86,8 @@ pub(super) struct Recovery {
     again: Vec<LostWrite>,
     /// What the server would not execute.
     refused: Vec<Refused>,
+    /// Repairs it was too busy for.
+    repairs: Repairs,
     /// Clients wait for what is asked for the sake of what is held in memory.
     is_waited_for: bool,
     backoff: Backoff,
@@ -151,6 +156,7 @@ impl Recovery {
             lost: Vec::new(),
             again: Vec::new(),
             refused: Vec::new(),
+            repairs: Repairs::default(),
             is_waited_for: false,
             backoff: Backoff::default(),
             attempt_at: now,
@@ -192,7 +198,8 @@ impl Recovery {
 
     /// Whether there is nothing to be done for any client.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.lost.is_empty() && self.again.is_empty() && self.refused.is_empty()
+        let is_waited_for = self.repairs.are_waiting() || !self.refused.is_empty();
+        self.queue.is_empty() && self.lost.is_empty() && self.again.is_empty() && !is_waited_for
     }
 
     /// What may be written now and is not.
@@ -232,7 +239,8 @@ impl Recovery {
         for lost in self.lost.extract_if(.., |lost| lost.since + queue_timeout <= now) {
             self.endings.add(lost.ticket.fail(UNKNOWN_OUTCOME));
         }
-        let has_waited = |refused: &mut Refused| refused.ticket.unsent_since + timeout <= now;
+        let has_waited =
+            |refused: &mut Refused| !refused.ticket.is_patient() && refused.ticket.unsent_since + timeout <= now;
         for refused in self.refused.extract_if(.., has_waited) {
             self.endings.add(refused.ticket.fail(text));
         }
@@ -241,7 +249,8 @@ impl Recovery {
     /// When the next request will have waited for `timeout` to be sent, or to hear that nobody knows.
     pub(super) fn next_to_give_up(&self, timeout: Duration) -> Option<Instant> {
         let lost = self.lost.iter().map(|lost| lost.since + self.limits.queue_timeout).min();
-        let refused = self.refused.iter().map(|refused| refused.ticket.unsent_since + timeout).min();
+        let refused = self.refused.iter().filter(|refused| !refused.ticket.is_patient());
+        let refused = refused.map(|refused| refused.ticket.unsent_since + timeout).min();
         [self.queue.next_unsent_expiry(timeout), lost, refused].into_iter().flatten().min()
     }
 
@@ -259,7 +268,11 @@ impl Recovery {
         if frame[0] == b'-' && self.is_refusal(frame) {
             return self.refuse(frame, now);
         }
-        let Ticket { audience, hold, lease, .. } = self.queue.pop()?;
+        if frame[0] == b'-' && self.queue.oldest().is_some_and(Ticket::is_repair) {
+            self.fail_repair(frame, now)?;
+            return Ok(None);
+        }
+        let Ticket { audience, hold, lease, aftermath, .. } = self.queue.pop()?;
         self.link.has_answered = true;
         if let Some(lease) = lease {
             lease.hear(frame);
@@ -272,8 +285,10 @@ impl Recovery {
                 self.pass_on_refusals(&outbox);
                 // Ended before its client can know, and ask others to write.
                 drop(hold);
-                outbox.deliver(slot, frame, if is_resp3 { form } else { Form::AsIs });
+                let told = aftermath.as_ref().map_or(Cow::Borrowed(frame), |aftermath| aftermath.hear(frame, now));
+                outbox.deliver(slot, &told, if is_resp3 { form } else { Form::AsIs });
             }
+            Some(Audience::Repair) => drop(aftermath.as_ref().map(|aftermath| aftermath.hear(frame, now))),
             Some(Audience::Look(look)) => self.hear(&look, frame, now),
             Some(Audience::Probe(expected)) => {
                 self.link.is_probed = false;
@@ -301,13 +316,19 @@ impl Recovery {
             return Ok(());
         }
         self.link.has_answered = true;
-        match self.queue.pop()?.audience {
+        let Ticket { audience, aftermath, .. } = self.queue.pop()?;
+        match audience {
             // Longer than what is looked for.
             Some(Audience::Look(look)) => self.hear(&look, b"", now),
             Some(Audience::Probe(_)) => return Err(Desync::Nonce),
             // Nothing of what is asked is answered by a string so long.
-            Some(Audience::Ask(_)) => return Err(Desync::Shape),
-            Some(Audience::Client(_)) | None => {}
+            Some(Audience::Ask(_) | Audience::Repair) => return Err(Desync::Shape),
+            Some(Audience::Client(_)) => {
+                if let Some(aftermath) = aftermath {
+                    aftermath.hear_text(now);
+                }
+            }
+            None => {}
         }
         self.settle_if_drained(now);
         Ok(())
@@ -342,7 +363,8 @@ impl Recovery {
         let probed = queue.silent_since().filter(|_| self.is_only_probed()).map(|since| since + STALL);
         let probe = self.may_probe().then(|| link.heard + PROBE_AFTER);
         let renewal = link.renew_at.filter(|_| self.phase == Phase::Up && !link.is_renewing);
-        [reply, unsent, probed, probe, renewal, self.hands_over_until()].into_iter().flatten().min()
+        let repair = self.next_repair();
+        [reply, unsent, probed, probe, renewal, repair, self.hands_over_until()].into_iter().flatten().min()
     }
 
     /// Answers what has waited too long, and asks a server that has been silent for long whether it is still there;
@@ -372,6 +394,7 @@ impl Recovery {
         if self.may_probe() && self.link.heard + PROBE_AFTER <= now {
             self.probe(&nonce(), now);
         }
+        self.repair_again(now);
         Ok(())
     }
 

@@ -171,9 +171,9 @@ impl Server {
         }
     }
 
-    /// A command is about to be sent: tells others that its keys are written, where that is of interest.
-    pub(crate) fn hold(&self, command: &Command<'_>) -> Option<Hold> {
-        self.holds.as_ref().and_then(|holds| holds.begin(command))
+    /// A command is about to be sent: tells others that its keys are written, and `also`, where that is of interest.
+    pub(crate) fn hold(&self, command: &Command<'_>, also: Option<&[u8]>) -> Option<Hold> {
+        self.holds.as_ref().and_then(|holds| holds.begin(command, also))
     }
 
     /// What the server last said of itself, if it was ever reached.

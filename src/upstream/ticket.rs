@@ -12,6 +12,7 @@ use super::read_back::ReadBack;
 use crate::cache::{Ask, Hold, Lease};
 use crate::command::{Command, Effect, Shape};
 use crate::outbox::{Form, Outbox, Slot};
+use crate::session::Aftermath;
 
 /// Whom a reply is for.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub(super) enum Audience {
     Probe(Box<[u8]>),
     /// Ourselves, for the sake of what is held in memory.
     Ask(Ask),
+    /// Nobody: sessions a request may have left without an expiry get one. Done sooner or later, whatever is lost (G5).
+    Repair,
 }
 
 /// A lost write that is being looked for.
@@ -86,6 +89,8 @@ pub(super) struct Ticket {
     pub(super) hold: Option<Hold>,
     /// What comes may be held in memory.
     pub(super) lease: Option<Lease>,
+    /// What the session rules make of its reply.
+    pub(super) aftermath: Option<Aftermath>,
 }
 
 /// How requests ended that the server did not answer.
@@ -120,7 +125,7 @@ impl Audience {
         match self {
             Self::Client(recipient) => Some(Rc::clone(&recipient.outbox)),
             Self::Look(look) => look.borrow().lost.as_ref().and_then(|lost| lost.ticket.client()),
-            Self::Probe(_) | Self::Ask(_) => None,
+            Self::Probe(_) | Self::Ask(_) | Self::Repair => None,
         }
     }
 
@@ -132,7 +137,7 @@ impl Audience {
                 let lost = look.borrow_mut().lost.take();
                 return lost.map(|lost| lost.ticket.fail(UNKNOWN_OUTCOME)).unwrap_or_default();
             }
-            Self::Probe(_) | Self::Ask(_) => return Endings::default(),
+            Self::Probe(_) | Self::Ask(_) | Self::Repair => return Endings::default(),
         }
         match text == UNKNOWN_OUTCOME {
             true => Endings { unknown: 1, ..Endings::default() },
@@ -154,7 +159,23 @@ impl Ticket {
             tries: 0,
             hold: None,
             lease: None,
+            aftermath: None,
         }
+    }
+
+    /// Whether it is asked for nobody in particular, and is not given up before it is answered.
+    pub(super) fn is_patient(&self) -> bool {
+        self.is_ours() || self.is_repair()
+    }
+
+    /// Whether it must be done sooner or later.
+    pub(super) fn is_repair(&self) -> bool {
+        matches!(self.audience, Some(Audience::Repair))
+    }
+
+    /// Whether its reply may begin so.
+    pub(super) fn fits(&self, first: u8) -> bool {
+        self.about.shape.fits(first) || self.aftermath.as_ref().is_some_and(|aftermath| aftermath.fits(first))
     }
 
     /// Whether no client has asked for it: it is of use on its connection only.

@@ -175,7 +175,7 @@ impl World {
 
     fn hold(&self, request: &Request) -> Option<Hold> {
         let (bytes, mut parser) = (request.bytes(), Parser::default());
-        self.holds.begin(&self.commands.understand(parser.known(&bytes).expect("a request")))
+        self.holds.begin(&self.commands.understand(parser.known(&bytes).expect("a request")), None)
     }
 
     fn read(&mut self, client: usize, kind: Kind, keys: &[usize]) {

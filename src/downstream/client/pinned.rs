@@ -5,16 +5,17 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::rules::Refusal;
 use super::{Client, Outcome};
 use crate::command::{Command, PinReason};
 use crate::config::Reconnect;
 use crate::downstream::close::CloseReason;
-use crate::downstream::mode::{IN_TRANSACTION, Mode};
-use crate::downstream::pin::{AfterLoss, Belongs, Fate, Pin};
+use crate::downstream::mode::Mode;
+use crate::downstream::pin::{AfterLoss, Belongs, Fate, Owed, Pin};
 use crate::downstream::register::View;
 use crate::outbox::{Form, Slot};
 use crate::resp::{Protocol, decimal, encode};
-use crate::upstream::{Item, NOT_EXECUTED, Pinned, UNKNOWN_OUTCOME};
+use crate::upstream::{Item, NOT_EXECUTED, Pinned, Repair, UNKNOWN_OUTCOME};
 
 impl Client {
     pub(in crate::downstream) fn through(
@@ -23,6 +24,7 @@ impl Client {
         reason: Option<PinReason>,
         now: Instant,
     ) -> Outcome {
+        let ruled = self.ruled(command, now);
         let Mode::Pinned { conn, pin } = &mut self.mode else { unreachable!("only a pinned client is sent through") };
         if pin.is_not_answered(command) {
             return Outcome::Done;
@@ -31,7 +33,8 @@ impl Client {
             let reason = reason.unwrap_or(PinReason::Database);
             self.worker.shared.metrics.upstream.pins.add(reason.label());
         }
-        let is_large = reason == Some(PinReason::Large) && pin.is_clear();
+        let is_sent_as_is = ruled.request.is_none();
+        let is_large = reason == Some(PinReason::Large) && pin.is_clear() && is_sent_as_is;
         if waits_for_writes(command) && !pin.may_be_in_transaction() {
             // It waits for what its connection has written, and the client wrote on others. A connection that has run
             // anything since waits for all of that.
@@ -41,11 +44,12 @@ impl Client {
         if pin.is_doomed() && command.is("exec") && command.request.len() == 1 {
             conn.send(b"*1\r\n$7\r\nDISCARD\r\n");
         } else if !is_large {
-            conn.send(command.request.frame());
+            conn.send(ruled.request.as_deref().unwrap_or(command.request.frame()));
         }
-        let hold = self.worker.dispatch.hold(command);
+        let hold = self.worker.dispatch.hold(command, ruled.also.as_deref());
         pin.sent(command, reason, self.outbox.reserve(), now);
         pin.holds(hold);
+        pin.follows(ruled.then);
         if is_large { Outcome::HandOver } else { Outcome::Done }
     }
 
@@ -75,13 +79,13 @@ impl Client {
     }
 
     /// Refuses a command the server must not see, and makes the server abort the transaction as it would have.
-    pub(in crate::downstream) fn refuse_in_transaction(&mut self, now: Instant) {
+    pub(in crate::downstream) fn refuse_in_transaction(&mut self, text: Refusal, now: Instant) {
         let Mode::Pinned { conn, pin } = &mut self.mode else {
             unreachable!("only a pinned client is in a transaction")
         };
         // Too few arguments: the server refuses it, and with it the transaction.
         conn.send(b"*1\r\n$4\r\nECHO\r\n");
-        pin.sent_refused(self.outbox.reserve(), now);
+        pin.sent_refused(text, self.outbox.reserve(), now);
     }
 
     /// Lets the connection the client holds, if it holds one, speak the client's new protocol.
@@ -197,10 +201,15 @@ impl Client {
                 self.entry.about().db = db;
                 self.worker.dispatch.learn_database(db);
             }
+            for Owed { request, aftermath, db } in meaning.owed {
+                self.worker.dispatch.repair(Repair { request: &request, aftermath }, db, now);
+            }
             match meaning.belongs {
                 // The server has forgotten who we are; the client must not think that it was meant.
                 Belongs::Reply(slot) if frame.starts_with(b"-NOAUTH") => self.outbox.fail(slot, NOT_EXECUTED),
-                Belongs::Reply(slot) => self.outbox.deliver(slot, frame, Form::AsIs),
+                Belongs::Reply(slot) => {
+                    self.outbox.deliver(slot, meaning.told.as_deref().unwrap_or(frame), Form::AsIs);
+                }
                 Belongs::Confirmation { slot, is_last } => {
                     self.outbox.unmute(slot);
                     self.outbox.deliver_part(slot, frame.to_vec().into(), is_last);
@@ -210,8 +219,8 @@ impl Client {
                     encode::null_array(&mut null, self.protocol);
                     self.outbox.deliver(slot, &null, Form::AsIs);
                 }
-                Belongs::RefusalInstead(slot) => self.outbox.fail(slot, IN_TRANSACTION),
-                Belongs::Push => self.outbox.push(frame),
+                Belongs::RefusalInstead(slot, text) => self.outbox.fail(slot, &text),
+                Belongs::Push => self.outbox.push(meaning.told.as_deref().unwrap_or(frame)),
                 Belongs::Us => {}
                 Belongs::Gap | Belongs::Nobody => return Err(CloseReason::UpstreamLost),
             }
@@ -221,13 +230,17 @@ impl Client {
 
     /// Has the server forget a lost connection before anybody is told that it may have run something: from then on it
     /// runs nothing more. Until then the client's next requests wait, for they come behind.
-    fn sever(&mut self, lost: Pinned, unknown: Vec<Slot>) {
+    fn sever(&mut self, lost: Pinned, unknown: Vec<Slot>, owed: Vec<Owed>) {
         let (outbox, is_severing) = (Rc::clone(&self.outbox), Rc::clone(&self.is_severing));
         is_severing.set(true);
         // Whatever it may still run.
         let hold = self.worker.dispatch.hold_any();
+        let worker = Rc::clone(&self.worker);
         self.worker.dispatch.sever(lost, move || {
             drop(hold);
+            for Owed { request, aftermath, db } in owed {
+                worker.dispatch.repair(Repair { request: &request, aftermath }, db, Instant::now());
+            }
             is_severing.set(false);
             unknown.into_iter().for_each(|slot| outbox.fail(slot, UNKNOWN_OUTCOME));
             outbox.wake();
@@ -239,8 +252,9 @@ impl Client {
     /// # Errors
     /// The client must see the gap: it is closed, with `reconnect = "off"` once it has read what it is told.
     pub(in crate::downstream) fn lost_pinned(&mut self) -> Result<(), CloseReason> {
-        let Mode::Pinned { conn, pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
+        let Mode::Pinned { conn, mut pin } = std::mem::replace(&mut self.mode, Mode::Open) else { return Ok(()) };
         let mut loss = pin.lost();
+        let owed = pin.take_owed();
         // The only request, not wholly written, surely did not run.
         if let ([(_, fate @ Fate::Unknown)], false) = (loss.in_flight.as_mut_slice(), conn.is_written()) {
             *fate = Fate::NotExecuted;
@@ -265,11 +279,11 @@ impl Client {
             }
         }
         let is_off = self.worker.settings().upstream.reconnect == Reconnect::Off;
-        if !unknown.is_empty() {
+        if !unknown.is_empty() || !owed.is_empty() {
             // One that is closed is told before.
             let at_once = if is_off { std::mem::take(&mut unknown) } else { Vec::new() };
             at_once.into_iter().for_each(|slot| self.outbox.fail(slot, UNKNOWN_OUTCOME));
-            self.sever(conn, unknown);
+            self.sever(conn, unknown, owed);
         }
         if is_off {
             return Err(CloseReason::UpstreamLost);

@@ -1,5 +1,6 @@
 //! What a request on a pinned connection waits for.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,6 +9,7 @@ use crate::cache::Hold;
 use crate::command::{Command, Effect};
 use crate::outbox::Slot;
 use crate::resp::Protocol;
+use crate::session::Aftermath;
 
 /// A request that waits for its reply.
 #[derive(Debug)]
@@ -22,6 +24,22 @@ pub(super) struct Expected {
     pub(super) request: Box<[u8]>,
     /// Tells others that its keys are being written, where that matters.
     pub(super) hold: Option<Hold>,
+    pub(super) then: Then,
+}
+
+/// What the session rules make of a reply.
+#[derive(Debug, Default)]
+pub(in crate::downstream) struct Then {
+    pub(in crate::downstream) aftermath: Option<Aftermath>,
+    pub(in crate::downstream) owed: Option<Owed>,
+}
+
+/// What gives an expiry to the sessions a request may have left without one, once it has run.
+#[derive(Debug)]
+pub(in crate::downstream) struct Owed {
+    pub(in crate::downstream) request: Vec<u8>,
+    pub(in crate::downstream) aftermath: Aftermath,
+    pub(in crate::downstream) db: u32,
 }
 
 impl Expected {
@@ -32,7 +50,7 @@ impl Expected {
 }
 
 /// What its reply will mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     Plain,
     /// It may wait for what others do.
@@ -57,7 +75,7 @@ pub(super) enum What {
     },
     TrackingOff,
     /// A command that only makes the server abort the transaction; the client is told why.
-    Refused,
+    Refused(Cow<'static, str>),
     /// A `HELLO` of ours, for a client that was answered already.
     Hello(Protocol),
     /// A request of ours that changes nothing.
@@ -74,7 +92,7 @@ pub(super) enum Topic {
 
 impl What {
     /// Whether it changes what the client is subscribed to.
-    pub(super) fn is_subscription(self) -> bool {
+    pub(super) fn is_subscription(&self) -> bool {
         matches!(self, Self::Subscribe(_) | Self::UnsubscribeAll(_))
     }
 

@@ -88,7 +88,7 @@ fn fate(expected: &Expected, is_in_transaction: &mut bool, watches: &mut bool) -
             (*is_in_transaction, *watches) = (false, false);
             Fate::Ok
         }
-        What::Refused => Fate::NotExecuted,
+        What::Refused(_) => Fate::NotExecuted,
         _ if *is_in_transaction => Fate::Queued,
         What::Watch => {
             *watches = true;

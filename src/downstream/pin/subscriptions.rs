@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Pin;
-use super::expected::{Expected, Topic, What};
+use super::expected::{Expected, Then, Topic, What};
 use crate::command::{Effect, PinReason};
 use crate::outbox::Slot;
 use crate::resp::{Protocol, encode, peek};
@@ -137,7 +137,7 @@ impl Pin {
             let words: Vec<_> = peek::elements(request).into_iter().flatten().filter_map(peek::word).collect();
             let (command, names) = words.split_at(words.len().min(1));
             let names = &names[names.len().saturating_sub(left)..];
-            pin.expect_again(*slot, *what, &[command, names].concat(), now);
+            pin.expect_again(*slot, what.clone(), &[command, names].concat(), now);
         }
         let (since, again) = self.gap.map_or((now, 0), |gap| (gap.since, gap.again + 1));
         pin.gap = Some(Gap { since, again, left: pin.expected.len() });
@@ -163,6 +163,7 @@ impl Pin {
             patience: Some(Duration::ZERO),
             request: request.into(),
             hold: None,
+            then: Then::default(),
         });
     }
 }

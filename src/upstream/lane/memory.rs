@@ -9,13 +9,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Lane;
+use super::{Lane, Outgoing};
 use crate::cache::{Answer, Ask, Asker, Cache, Lease, Link, Miss, Question, Recall};
 use crate::command::{Command, Commands, Shape};
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::request::Parser;
 use crate::resp::{Protocol, encode};
+use crate::session::{Aftermath, Touch};
 use crate::upstream::NOT_EXECUTED;
 use crate::upstream::recovery::Recovery;
 use crate::upstream::ticket::{About, Audience, Recipient, Ticket};
@@ -39,6 +40,7 @@ struct Waiting {
     request: Bytes,
     about: About,
     since: Instant,
+    aftermath: Option<Aftermath>,
 }
 
 /// Lengths only (G8).
@@ -78,14 +80,14 @@ impl Memory {
 
     /// A read that has waited is for the server to answer after all.
     fn forward(&self, recovery: &mut Recovery, waiting: Waiting, now: Instant) {
-        let Waiting { recipient, request, about, since } = waiting;
+        let Waiting { recipient, request, about, since, aftermath } = waiting;
         self.waiting.update(|bytes| bytes - request.len());
         if recipient.outbox.is_closed() {
             return;
         }
         let ticket = Ticket::new(Audience::Client(recipient), request.len(), about, now);
         // For its reply it has been waiting.
-        recovery.push(Ticket { since, ..ticket }, &request);
+        recovery.push(Ticket { since, aftermath, ..ticket }, &request);
     }
 
     /// The answer to a request that was kept, if `answer` has one to what it asks.
@@ -93,6 +95,19 @@ impl Memory {
         let mut parser = Parser::default();
         let command = self.commands.understand(parser.known(request).expect("it was read before"));
         answer(&Question::of(&command)?)
+    }
+}
+
+/// Lets the session rules hear what a client is told from memory.
+fn note(aftermath: Option<&Aftermath>, answer: &Answer, now: Instant) {
+    let Some(aftermath) = aftermath else { return };
+    match answer {
+        Answer::Value(Some(_)) => aftermath.hear_text(now),
+        Answer::Value(None) | Answer::Values(_) | Answer::Integer(_) => {
+            let mut frame = Vec::new();
+            answer.write(&mut frame, Protocol::Resp3);
+            aftermath.hear(&frame, now);
+        }
     }
 }
 
@@ -108,12 +123,13 @@ impl Lane {
     /// Answers a read from memory, if that is right.
     pub fn recall(
         &self,
-        command: &Command<'_>,
+        outgoing: &mut Outgoing<'_>,
         outbox: &Rc<Outbox>,
         form: Form,
         asker: Asker,
         now: Instant,
     ) -> Recalled {
+        let command = &outgoing.command;
         let Some(memory) = &self.memory else { return Recalled::Forward(None) };
         let Some(question) = Question::of(command) else { return Recalled::Forward(None) };
         let (mut cache, mut link) = memory.parts();
@@ -126,6 +142,7 @@ impl Lane {
         let len = command.request.frame().len();
         let recalled = match cache.recall(&mut link, &question, Asker { floor, ..asker }, now) {
             Recall::Hit(answer) => {
+                note(outgoing.aftermath.as_ref(), &answer, now);
                 outbox.deliver_now(|out| answer.write(out, protocol(form)));
                 Recalled::Answered
             }
@@ -138,7 +155,8 @@ impl Lane {
                 let slot = outbox.reserve();
                 let recipient = Recipient { outbox: Rc::clone(outbox), slot, form };
                 let request = Bytes::copy_from_slice(command.request.frame());
-                cache.wait(&mut link, Waiting { recipient, request, about: About::of(command), since: now });
+                let (about, aftermath) = (About::of(command), outgoing.aftermath.take());
+                cache.wait(&mut link, Waiting { recipient, request, about, since: now, aftermath });
                 Recalled::Waits(slot)
             }
             Recall::Miss(miss) => {
@@ -157,6 +175,21 @@ impl Lane {
         }
         self.last_used.set(now);
         recalled
+    }
+
+    /// A touch is answered here, if its session is known to live long enough as it is; its reply takes the next slot.
+    pub fn touch(&self, touch: &Touch<'_>, outbox: &Rc<Outbox>, asker: Asker, now: Instant) -> bool {
+        let Some(memory) = self.memory.as_ref().filter(|_| outbox.in_flight() == 0) else { return false };
+        let (cache, link) = memory.parts();
+        let is_needless = cache.ends_between(&link, touch.key, asker, now).is_some_and(|(earliest, latest)| {
+            let wanted = now + touch.length;
+            latest <= wanted && wanted - earliest <= touch.slack
+        });
+        if is_needless {
+            outbox.deliver_now(|out| encode::integer(out, 1));
+            self.last_used.set(now);
+        }
+        is_needless
     }
 
     /// A read is sent that was not answered from memory for that reason: the right to keep what comes.
@@ -207,6 +240,7 @@ impl Lane {
             match answer {
                 Some(answer) => {
                     memory.waiting.update(|bytes| bytes - waiting.request.len());
+                    note(waiting.aftermath.as_ref(), &answer, now);
                     outbox.fill(*slot, |out| answer.write(out, protocol(*form)));
                 }
                 None => {

@@ -11,6 +11,8 @@ use super::{Arrival, HEALTHY, MAX_TRIES, OUTAGE, Recovery};
 use crate::command::{Effect, Shape};
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox};
+use crate::resp::request::Parser;
+use crate::session;
 use crate::upstream::in_flight::Left;
 use crate::upstream::phase::{Event, Phase};
 use crate::upstream::read_back::ReadBack;
@@ -39,6 +41,10 @@ impl Recovery {
         }
         let (mut looks, mut kept) = (Vec::new(), self.take_refused());
         for (index, (mut ticket, request)) in requests.into_iter().enumerate() {
+            if ticket.is_repair() {
+                kept.push((ticket, request));
+                continue;
+            }
             let Some(outbox) = ticket.client() else { continue };
             let is_sent = index < sent;
             // Nobody would hear what this read finds.
@@ -76,7 +82,10 @@ impl Recovery {
     /// Asks on the next connection what became of a lost write, where that tells anything.
     fn look(&mut self, lost: LostWrite, is_waited_for: bool, looks: &mut Vec<(Ticket, Bytes)>) {
         let now = lost.since;
-        let found = is_waited_for.then(|| ReadBack::of(&lost.request, lost.ticket.since, now)).flatten();
+        // Where the rules have had a script run it, what it was asked to do is looked for.
+        let asked = Parser::default().known(&lost.request).and_then(|request| session::command_of(&request));
+        let asked = asked.as_deref().unwrap_or(&lost.request);
+        let found = is_waited_for.then(|| ReadBack::of(asked, lost.ticket.since, now)).flatten();
         let Some((read_back, requests)) = found else { return self.lost.push(lost) };
         let look = Rc::new(RefCell::new(Look { read_back, lost: Some(lost) }));
         let about = About { effect: Effect::Read, shape: Shape::Any };
@@ -125,7 +134,7 @@ impl Recovery {
         let was_lost = std::mem::take(&mut self.was_lost);
         let is_abandoned = |ticket: &Ticket| {
             let is_outage = was_lost || now.saturating_duration_since(ticket.unsent_since) >= OUTAGE;
-            is_outage && !ticket.is_waited_for()
+            is_outage && !ticket.is_patient() && !ticket.is_waited_for()
         };
         for (ticket, _) in self.queue.take_such(is_abandoned) {
             let is_told = ticket.client().is_some_and(|outbox| !outbox.is_closed());

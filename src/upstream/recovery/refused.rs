@@ -67,6 +67,7 @@ impl Recovery {
                 outbox.deliver(*slot, said, Form::AsIs);
             }
             Some(Audience::Look(look)) => self.hear(look, said, now),
+            Some(Audience::Repair) => self.refused.push(Refused { ticket, request, said: said.into() }),
             Some(Audience::Probe(_)) | None => {}
         }
         Ok(None)
@@ -76,7 +77,7 @@ impl Recovery {
     pub(super) fn pass_on_refusals(&mut self, client: &Rc<Outbox>) {
         let is_theirs = |refused: &mut Refused| match &refused.ticket.audience {
             Some(Audience::Client(own)) => Rc::ptr_eq(&own.outbox, client),
-            Some(Audience::Look(_) | Audience::Probe(_) | Audience::Ask(_)) | None => false,
+            Some(Audience::Look(_) | Audience::Probe(_) | Audience::Ask(_) | Audience::Repair) | None => false,
         };
         for Refused { ticket, said, .. } in self.refused.extract_if(.., is_theirs) {
             if let Some(Audience::Client(Recipient { outbox, slot, .. })) = ticket.audience {

@@ -1,0 +1,107 @@
+//! A client and the session rules: what becomes of its requests that concern sessions.
+
+use std::borrow::Cow;
+
+use tokio::time::Instant;
+
+use super::{Client, Outcome};
+use crate::command::Command;
+use crate::dispatch::Forwarded;
+use crate::downstream::mode::Mode;
+use crate::downstream::pin::{Owed, Then};
+use crate::session::{Asking, Decision, Rewritten, Rules};
+use crate::upstream::{Outgoing, Repair};
+
+/// What a request is refused with.
+pub(in crate::downstream) type Refusal = Cow<'static, str>;
+
+/// A request on a connection of the client's own, as the rules have it.
+#[derive(Default)]
+pub(super) struct Ruled {
+    /// What is sent in its place, if anything.
+    pub(super) request: Option<Vec<u8>>,
+    /// A key it writes besides those of the command.
+    pub(super) also: Option<Vec<u8>>,
+    pub(super) then: Then,
+}
+
+impl Client {
+    /// Answers a request the rules do not let through. `None`: they do.
+    pub(super) fn refuse_by_rule(&mut self, command: &Command<'_>, now: Instant) -> Option<Outcome> {
+        // Before it has authenticated, and while it is given another connection, something else is to be said.
+        let is_heard = !matches!(self.mode, Mode::Unauthenticated | Mode::Lost { .. });
+        let rules = self.worker.settings().rules.clone().filter(|_| is_heard)?;
+        let text = rules.refusal(command, self.db)?;
+        if let Mode::Pinned { pin, .. } = &self.mode
+            && pin.may_be_in_transaction()
+            && pin.in_flight() > 0
+        {
+            // What the replies will say decides whether a transaction is to be aborted.
+            return Some(Outcome::Wait);
+        }
+        self.sightings.count_refusal(&text);
+        self.begin_reply();
+        match &self.mode {
+            Mode::Pinned { pin, .. } if pin.is_in_transaction() => self.refuse_in_transaction(text, now),
+            _ => self.error(text.as_bytes()),
+        }
+        self.accepted(command);
+        Some(Outcome::Done)
+    }
+
+    /// What the rules make of a request that is about to be sent on the connection the client holds.
+    pub(super) fn ruled(&self, command: &Command<'_>, now: Instant) -> Ruled {
+        let Some(rules) = self.worker.settings().rules.clone() else { return Ruled::default() };
+        let mut ruled = Ruled::default();
+        match self.decide_by_rule(&rules, command, now) {
+            Decision::AsIs(aftermath) => ruled.then.aftermath = aftermath,
+            Decision::Rewritten(Rewritten { request, aftermath, also }) => {
+                ruled = Ruled { request: Some(request), also, then: Then { aftermath: Some(aftermath), owed: None } };
+            }
+            Decision::Repaired(Rewritten { request, aftermath, .. }) => {
+                ruled.then.owed = Some(Owed { request, aftermath, db: self.db });
+            }
+        }
+        if let Some(aftermath) = &mut ruled.then.aftermath {
+            aftermath.begins(now);
+        }
+        ruled
+    }
+
+    /// What the rules make of a request.
+    fn decide_by_rule(&self, rules: &Rules, command: &Command<'_>, now: Instant) -> Decision {
+        let graves = &self.worker.shared.graves;
+        let asking = Asking {
+            db: self.db,
+            protocol: self.protocol,
+            sightings: &self.sightings,
+            graves: rules.remember_here().then_some(graves),
+            now,
+        };
+        rules.decide(command, &asking)
+    }
+
+    /// Sends a request on a shared connection, as the rules have it.
+    pub(super) fn forward_by_rule(&mut self, rules: &Rules, command: &Command<'_>, now: Instant) -> Forwarded {
+        if let Some(touch) = rules.touch(command, self.db)
+            && self.worker.dispatch.touch(&touch, self.db, &self.track, &self.outbox, now)
+        {
+            self.sightings.count_touch();
+            return Forwarded::Sent;
+        }
+        let holds = rules.may_hold_those_of(command, self.db);
+        let outgoing = Outgoing::new(*command);
+        match self.decide_by_rule(rules, command, now) {
+            Decision::AsIs(aftermath) => self.send(Outgoing { aftermath, ..outgoing }, holds, now),
+            Decision::Rewritten(Rewritten { request, aftermath, also }) => {
+                let (request, aftermath) = (&request[..], Some(aftermath));
+                self.send(Outgoing { request, aftermath, also: also.as_deref(), ..outgoing }, holds, now)
+            }
+            Decision::Repaired(Rewritten { request, aftermath, .. }) => {
+                let repair = Some(Repair { request: &request, aftermath });
+                self.send(Outgoing { repair, ..outgoing }, holds, now)
+            }
+        }
+    }
+}
+

@@ -1,0 +1,47 @@
+//! What holds for web sessions, whoever writes them: each expires, and a destroyed one stays destroyed (G5, G6).
+//!
+//! A request goes in with what its connection has seen; what to do with it comes out. Pure: time is passed in, and nothing
+//! is sent from here.
+//!
+//! ```text
+//!            ┌──────────┐  AsIs ─────────────────────────▶ as it came
+//! request ──▶│ Rules    │  Rewritten ─ SET k v PX n ─────▶ one request for one, the same reply
+//!            │  decide  │            └ EVAL write.lua ───▶  the same, and the rules with it, in one step
+//!            └──────────┘  Repaired ─ EVAL … · repair.lua ▶ as it came, and behind it what it may have left out
+//!                 ▲         Refused ──────────────────────▶ an error, nothing is sent
+//!             Sightings ◀── Aftermath ◀── reply
+//! ```
+//!
+//! | rule | how it is kept |
+//! |---|---|
+//! | a write that sets no time to live sets `expiry` | in the same command, or the same script |
+//! | a destroyed session is not written back | the server keeps a *tombstone* beside it for a while. A write that would create the session asks for it in the same step; it passes if its connection has read the session as gone since |
+//! | a session lives for `max_lifetime` at most | its birth is marked beside it, and every expiry ends with that |
+//! | a value is no longer than `max_value_size` | it is not sent |
+//! | a touch that changes little, or a value that is there already, costs nobody anything | [`Rule::touch`], [`write.lua`](Scripts) |
+//!
+//! # Why
+//! A tombstone in the proxy's memory alone is not seen by the proxy beside the next web server, and cannot stop a write
+//! that is on its way already on another connection. What the server decides in one step, it decides for all. `SET … XX`
+//! would cost less, but cannot tell a session that was destroyed from one that has just expired, whose write must pass
+//! (`research/session-clients.md`, section 4; `research/reliability.md`, section 3.1).
+
+mod aftermath;
+mod decide;
+mod deed;
+mod graves;
+mod ledger;
+mod rule;
+mod script;
+mod sightings;
+
+pub use aftermath::Aftermath;
+pub use decide::{Asking, Decision, Rewritten};
+pub use graves::Graves;
+pub use ledger::{Ledger, Totals};
+pub use rule::{Rule, Rules, Touch};
+pub use script::command_of;
+pub use sightings::{Sightings, Versions};
+
+#[cfg(test)]
+mod tests;
