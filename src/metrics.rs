@@ -137,10 +137,6 @@ pub struct SessionMetrics {
     pub forbidden: Counter,
     /// Sizes of the values that were written.
     pub value_bytes: Histogram,
-    /// Tombstones in memory.
-    pub graves: Gauge,
-    /// Those of them that had to go before their time.
-    pub graves_lost: Counter,
 }
 
 /// A family of counters that differ in one label.
@@ -322,8 +318,6 @@ impl SessionMetrics {
             lost_updates: counter!("cloakroom_session_lost_updates_total"),
             forbidden: counter!("cloakroom_forbidden_requests_total"),
             value_bytes: histogram!("cloakroom_session_value_bytes"),
-            graves: gauge!("cloakroom_session_tombstones"),
-            graves_lost: counter!("cloakroom_session_tombstones_lost_total"),
         }
     }
 }
@@ -390,8 +384,6 @@ fn describe() {
     count!("cloakroom_session_lost_updates_total", "Writes of sessions somebody else had written since they were read.");
     count!("cloakroom_forbidden_requests_total", "Requests refused by [commands].");
     spread!("cloakroom_session_value_bytes", "Sizes of the values written into sessions.");
-    level!("cloakroom_session_tombstones", "Tombstones held in memory (tombstones = \"proxy\").");
-    count!("cloakroom_session_tombstones_lost_total", "Tombstones that had to leave memory before their time.");
     spread!("cloakroom_cache_proof_age_seconds", "How old the proofs of hits were, at most; one sample each 50 ms.");
 }
 

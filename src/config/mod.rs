@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use error::{ConfigError, Place};
 pub use load::{Flags, Loaded, load};
-pub use session::{CommandRules, OnStaleWrite, Profile, Reopen, Session, Tombstones};
+pub use session::{CommandRules, OnStaleWrite, Profile, Reopen, Session};
 pub use value::{Address, ByteSize, parse_address};
 
 /// The whole file.

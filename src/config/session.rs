@@ -26,8 +26,6 @@ pub struct Session {
     pub reopen: Reopen,
     /// What such a write is answered: `discard`, as if it had been done; `refuse`, an error.
     pub on_stale_write: OnStaleWrite,
-    /// Where it is kept that a session was destroyed: `server`, so that every proxy knows; `proxy`, so that this one does.
-    pub tombstones: Tombstones,
     /// A longer value is refused; `off` for none.
     pub max_value_size: Option<ByteSize>,
     /// Whether values may be held in memory, as `[cache]` says.
@@ -59,16 +57,6 @@ pub enum OnStaleWrite {
     Discard,
     /// `-NOPERM session was destroyed`
     Refuse,
-}
-
-/// Where it is kept that a session was destroyed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tombstones {
-    /// Beside the session: every proxy of this server knows.
-    Server,
-    /// In memory: nothing is written, and other proxies do not know.
-    Proxy,
 }
 
 /// A session client whose patterns and options are known.
@@ -133,7 +121,6 @@ impl Default for Session {
             stay_destroyed: Some(Duration::from_secs(60)),
             reopen: Reopen::Read,
             on_stale_write: OnStaleWrite::Discard,
-            tombstones: Tombstones::Server,
             max_value_size: Some(ByteSize::mib(1)),
             cache: true,
             touch: None,
@@ -155,7 +142,6 @@ struct Written {
     stay_destroyed: Option<Length>,
     reopen: Option<Reopen>,
     on_stale_write: Option<OnStaleWrite>,
-    tombstones: Option<Tombstones>,
     max_value_size: Option<Size>,
     cache: Option<bool>,
     touch: Option<Length>,
@@ -198,7 +184,6 @@ impl TryFrom<Written> for Session {
             stay_destroyed: length(written.stay_destroyed, preset.stay_destroyed),
             reopen: written.reopen.unwrap_or(preset.reopen),
             on_stale_write: written.on_stale_write.unwrap_or(preset.on_stale_write),
-            tombstones: written.tombstones.unwrap_or(preset.tombstones),
             max_value_size: written.max_value_size.map_or(preset.max_value_size, |Size(size)| size),
             cache: written.cache.unwrap_or(preset.cache),
             touch: length(written.touch, preset.touch),

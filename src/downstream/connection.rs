@@ -90,6 +90,7 @@ impl Connection {
     pub(super) async fn serve(mut self) -> CloseReason {
         let reason = self.run().await;
         self.client.outbox.close();
+        self.client.pay_what_is_owed();
         if !reason.is_abrupt() {
             // A last reply would be lost if unread bytes turned the close into a reset.
             let _ = timeout(LINGER, self.linger()).await;

@@ -225,6 +225,13 @@ impl Pin {
         }
     }
 
+    /// The database the next request will run in, where a `SELECT` before it has not run yet.
+    pub(super) fn selected(&self) -> Option<u32> {
+        let select = |what: &What| if let What::Select(db) = what { Some(*db) } else { None };
+        let in_flight = self.expected.iter().rev().find_map(|expected| select(&expected.what));
+        in_flight.or_else(|| self.transaction.iter().flatten().rev().find_map(Queued::select))
+    }
+
     /// Takes what is owed to sessions that requests in flight may have written.
     pub(super) fn take_owed(&mut self) -> Vec<Owed> {
         let queued = self.transaction.iter_mut().flatten().filter_map(Queued::take_owed);

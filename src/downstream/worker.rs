@@ -264,10 +264,6 @@ impl Worker {
             metrics.forbidden.increment(totals.forbidden);
         }
         sizes.into_iter().for_each(|size| metrics.value_bytes.record(size as f64));
-        if self.index == 0 {
-            metrics.graves.set(self.shared.graves.len() as f64);
-            metrics.graves_lost.increment(self.shared.graves.take_overflow());
-        }
     }
 
     /// A client has given a wrong password. Logged once a second at most: whoever tries them all fills no disk.

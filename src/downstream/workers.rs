@@ -20,7 +20,7 @@ use crate::budget::Budget;
 use crate::cache::Terms;
 use crate::config::Limits;
 use crate::metrics::Metrics;
-use crate::session::{Graves, Rules, Versions};
+use crate::session::{Rules, Versions};
 use crate::upstream::{LaneLimits, Server};
 
 /// What every worker is told at its start.
@@ -61,8 +61,6 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     /// How often each session was written.
     pub(super) versions: Arc<Versions>,
-    /// Sessions that were destroyed, where that is remembered here.
-    pub(super) graves: Arc<Graves>,
     ends: Vec<End>,
 }
 
@@ -221,7 +219,6 @@ fn prepare(
         door: Mutex::new(door),
         budget: Budget::new(settings.limits.memory.bytes()),
         versions: Versions::new(),
-        graves: Graves::new(),
         ends,
     });
     (shared, inboxes)

@@ -1,32 +1,34 @@
 //! What a reply tells the rules, and what its client is told in its place.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::deed::Tells;
-use super::graves::Graves;
-use super::sightings::{Mark, Sightings};
+use super::script::{Scripts, Seen, Which};
+use super::sightings::{Mark, Sighting, Sightings};
+use crate::config::OnStaleWrite;
+use crate::resp::request::Parser;
 use crate::resp::{decimal, peek};
 
 /// What the reply to a request is awaited with. Dropped without one, it notes nothing: nobody knows what happened.
 pub struct Aftermath {
     sightings: Rc<Sightings>,
     awaits: Awaits,
-    /// When it was sent.
-    sent: Option<Instant>,
-    /// While it is awaited, its connection is destroying sessions.
-    destroying: Option<Rc<()>>,
+    has_begun: bool,
+    /// What its connection may create no session for any more, if this writes one.
+    used_up: RefCell<Vec<Sighting>>,
+    teaches: Option<Which>,
 }
 
 /// What is awaited.
 pub(super) enum Awaits {
-    /// Whether these are there.
-    Reading(Box<[Mark]>, Tells),
+    /// Whether these are there; `None` for a key that is no session.
+    Reading(Box<[Option<Mark>]>, Tells),
     /// How a write went.
     Writing(Writing),
 }
@@ -39,18 +41,35 @@ pub(super) struct Writing {
     pub(super) value: Option<usize>,
     /// It may bring one of them into being.
     pub(super) creates: bool,
+    /// It does so, if it does anything.
+    pub(super) is_new: bool,
     /// How many of them somebody else has written since this connection read them.
     pub(super) overwritten: u64,
     /// An expiry stands in the request itself.
     pub(super) is_given: bool,
     /// It ends the sessions, if it does anything.
     pub(super) ends: bool,
-    /// It tells of the session as a read does.
-    pub(super) is_read: bool,
-    /// Tombstones that are set here; of no use if there was nothing to destroy.
-    pub(super) graves: Option<(Arc<Graves>, Vec<(Mark, Duration)>)>,
+    /// How its reply tells that there is no session, if it counts as a read.
+    pub(super) tells: Option<Tells>,
     /// The client is told `0`, whatever was done.
     pub(super) is_hidden: bool,
+    /// What is sent where the first try could not do it.
+    pub(super) second: Option<Second>,
+}
+
+/// A request that does nothing in some case, and is then sent again in another form.
+pub(super) struct Second {
+    pub(super) scripts: Arc<Scripts>,
+    pub(super) form: Form,
+}
+
+/// What form, and in which case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// With the text of its script, where the server does not know it by name.
+    SpelledOut(Which),
+    /// By `create.lua`, without the `XX` at its end, where the session is not there any more.
+    Guarded(OnStaleWrite),
 }
 
 /// Counts only (G8).
@@ -75,33 +94,89 @@ const MARK: &[u8] = b"*7\r\n+CLOAKROOM\r\n";
 
 impl Aftermath {
     pub(super) fn new(sightings: &Rc<Sightings>, awaits: Awaits) -> Self {
-        Self { sightings: Rc::clone(sightings), awaits, sent: None, destroying: None }
+        let (sightings, used_up) = (Rc::clone(sightings), RefCell::default());
+        Self { sightings, awaits, has_begun: false, used_up, teaches: None }
+    }
+
+    fn writing(&self) -> Option<&Writing> {
+        if let Awaits::Writing(writing) = &self.awaits { Some(writing) } else { None }
+    }
+
+    fn form(&self) -> Option<Form> {
+        self.writing()?.second.as_ref().map(|second| second.form)
     }
 
     /// The request is about to be sent: what that changes, is changed before its first byte leaves.
-    pub fn begins(&mut self, now: Instant) {
+    pub fn begins(&mut self) {
         let Awaits::Writing(writing) = &self.awaits else { return };
-        self.sent = Some(now);
+        let ledger = &self.sightings.ledger;
+        self.has_begun = true;
         if writing.creates {
-            self.sightings.use_up();
+            *self.used_up.borrow_mut() = self.sightings.use_up();
         }
         if let Some(size) = writing.value {
-            self.sightings.ledger.weigh(size);
+            ledger.weigh(size);
         }
         if writing.overwritten > 0 {
-            self.sightings.ledger.add(|totals| totals.overwritten += writing.overwritten);
-        }
-        if let Some((graves, windows)) = &writing.graves {
-            windows.iter().for_each(|(mark, window)| graves.set(*mark, *window, now));
+            ledger.add(|totals| totals.overwritten += writing.overwritten);
         }
         if writing.ends {
-            self.destroying = Some(self.sightings.destroys(writing.marks.iter().copied()));
+            self.sightings.destroys(&writing.marks, true);
         }
     }
 
     /// Whether a frame that begins so may be the reply, besides those of the command itself.
     pub fn fits(&self, first: u8) -> bool {
-        first == b'*' && matches!(self.awaits, Awaits::Writing(_))
+        match (self.writing(), self.form()) {
+            (None, _) => false,
+            (Some(_), Some(Form::Guarded(_))) => matches!(first, b'_' | b'$'),
+            (Some(_), Some(Form::SpelledOut(_)) | None) => first == b'*',
+        }
+    }
+
+    /// The script it calls by name.
+    pub fn calls(&self) -> Option<Which> {
+        if let Form::SpelledOut(which) = self.form()? { Some(which) } else { None }
+    }
+
+    /// The script its request has the text of: the server knows that by name from now on.
+    pub fn teaches(&self) -> Option<Which> {
+        self.teaches
+    }
+
+    /// The request with the text of the script it calls, for a server that does not know it by name.
+    pub fn spelled_out(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        self.calls()?;
+        self.second(request)
+    }
+
+    /// Whether this reply says that nothing was done, and another request is to be sent in place of the first.
+    pub fn asks_again(&self, frame: &[u8]) -> bool {
+        match self.form() {
+            Some(Form::SpelledOut(_)) => frame.starts_with(b"-NOSCRIPT"),
+            Some(Form::Guarded(_)) => is_null(frame),
+            None => false,
+        }
+    }
+
+    /// What is sent in place of the first request; there is no third.
+    pub fn second(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        let Awaits::Writing(writing) = &mut self.awaits else { return None };
+        let Second { scripts, form } = writing.second.take()?;
+        let mut parser = Parser::default();
+        let request = parser.known(request)?;
+        match form {
+            Form::SpelledOut(which) => {
+                self.teaches = Some(which);
+                scripts.spelled_out(&request)
+            }
+            Form::Guarded(on_stale_write) => {
+                let words: Vec<_> = request.args_from(0).take(request.len() - 1).collect();
+                let guarded = scripts.create(words.get(1)?, Seen::Nothing, on_stale_write, &words);
+                let mut parser = Parser::default();
+                scripts.spelled_out(&parser.known(&guarded)?)
+            }
+        }
     }
 
     /// The reply has come: what the client is told.
@@ -118,80 +193,85 @@ impl Aftermath {
     /// A long string has come as the reply: whatever was asked is there.
     pub fn hear_text(&self, now: Instant) {
         match &self.awaits {
-            Awaits::Reading(marks, Tells::Null) => marks.iter().for_each(|mark| self.sightings.read(*mark, true, now)),
+            Awaits::Reading(marks, Tells::Null) => self.read(marks, Tells::Null, b"$1\r\n1\r\n", now),
             Awaits::Reading(..) => {}
-            Awaits::Writing(writing) => {
-                self.wrote(writing, b"$1\r\n1\r\n", now);
-            }
+            Awaits::Writing(writing) => drop(self.wrote(writing, b"$1\r\n1\r\n", now)),
         }
     }
 
-    fn read(&self, marks: &[Mark], tells: Tells, frame: &[u8], now: Instant) {
+    fn read(&self, marks: &[Option<Mark>], tells: Tells, frame: &[u8], now: Instant) {
         if frame.starts_with(b"-") {
             return;
         }
         if tells == Tells::EachNull {
             let elements = peek::elements(frame).into_iter().flatten();
             for (mark, element) in marks.iter().zip(elements) {
-                self.sightings.read(*mark, !is_null(element), now);
+                mark.iter().for_each(|mark| self.sightings.read(*mark, !is_null(element), now));
             }
             return;
         }
-        let is_gone = match tells {
-            Tells::Null => is_null(frame),
-            Tells::Zero => frame == b":0\r\n",
-            Tells::MinusTwo => frame == b":-2\r\n",
-            Tells::Empty => matches!(frame, b"*0\r\n" | b"%0\r\n" | b"~0\r\n"),
-            Tells::None => frame == b"+none\r\n",
-            Tells::EachNull => return,
-        };
-        marks.iter().for_each(|mark| self.sightings.read(*mark, !is_gone, now));
+        let is_there = !tells.is_gone(frame);
+        // Of several that are counted, it is not known which there are.
+        if is_there && marks.len() > 1 {
+            return;
+        }
+        marks.iter().flatten().for_each(|mark| self.sightings.read(*mark, is_there, now));
     }
 
     fn wrote<'f>(&self, writing: &Writing, frame: &'f [u8], now: Instant) -> Cow<'f, [u8]> {
-        let ledger = &self.sightings.ledger;
+        let (ledger, marks) = (&self.sightings.ledger, &writing.marks);
         if frame.starts_with(b"-") {
             if frame.starts_with(b"-NOPERM session was destroyed") {
                 ledger.add(|totals| totals.late += 1);
             } else if frame.starts_with(b"-NOPERM session value too large") {
                 ledger.add(|totals| totals.oversized += 1);
             }
-            self.forget_graves(writing);
             return Cow::Borrowed(frame);
         }
         let Report { reply, counts } = Report::read(frame).unwrap_or(Report { reply: frame, counts: [0; 5] });
         let [created, destroyed, late, given, touched] = counts;
         let did_nothing = reply == b":0\r\n" || is_null(reply);
-        let destroyed = match &writing.graves {
-            Some(_) if did_nothing => 0,
-            Some(_) => writing.marks.len() as u64,
-            None => destroyed,
-        };
-        if did_nothing {
-            self.forget_graves(writing);
-        }
-        if writing.is_read {
-            writing.marks.iter().for_each(|mark| self.sightings.read(*mark, !did_nothing, now));
-        }
         ledger.add(|totals| {
-            totals.created += created;
+            totals.created += created + u64::from(writing.is_new && created == 0 && !did_nothing);
             totals.destroyed += destroyed;
             totals.late += late;
             totals.given += given + u64::from(writing.is_given && !did_nothing);
             totals.touched += touched;
         });
-        if late == 0 && !did_nothing {
-            writing.marks.iter().for_each(|mark| self.sightings.wrote(*mark, !writing.ends));
+        if let Some(tells) = writing.tells {
+            marks.iter().for_each(|mark| self.sightings.read(*mark, !tells.is_gone(reply), now));
         }
-        match writing.is_hidden {
-            true => Cow::Borrowed(b":0\r\n"),
-            false => Cow::Borrowed(reply),
+        if late == 0 && !did_nothing {
+            self.used_up.borrow_mut().clear();
+            marks.iter().for_each(|mark| self.sightings.wrote(*mark, !writing.ends));
+        }
+        Cow::Borrowed(if writing.is_hidden { b":0\r\n" } else { reply })
+    }
+}
+
+impl Drop for Aftermath {
+    fn drop(&mut self) {
+        let used_up = self.used_up.take();
+        if !used_up.is_empty() {
+            self.sightings.give_back(used_up);
+        }
+        if let Awaits::Writing(Writing { ends: true, marks, .. }) = &self.awaits
+            && self.has_begun
+        {
+            self.sightings.destroys(marks, false);
         }
     }
+}
 
-    fn forget_graves(&self, writing: &Writing) {
-        if let (Some((graves, windows)), Some(sent)) = (&writing.graves, self.sent) {
-            windows.iter().for_each(|(mark, _)| graves.lift(*mark, sent));
+impl Tells {
+    fn is_gone(self, frame: &[u8]) -> bool {
+        match self {
+            Self::Null => is_null(frame),
+            Self::Zero => frame == b":0\r\n",
+            Self::MinusTwo => frame == b":-2\r\n",
+            Self::Empty => matches!(frame, b"*0\r\n" | b"%0\r\n" | b"~0\r\n"),
+            Self::None => frame == b"+none\r\n",
+            Self::EachNull | Self::AllNull => peek::elements(frame).is_some_and(|mut elements| elements.all(is_null)),
         }
     }
 }

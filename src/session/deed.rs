@@ -40,6 +40,8 @@ pub(super) enum Tells {
     None,
     /// A null for each.
     EachNull,
+    /// Nothing but nulls.
+    AllNull,
 }
 
 /// A session a command writes.
@@ -81,8 +83,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What a command does to the keys it names.
-pub(super) fn deed<'a>(command: &Command<'a>) -> Deed<'a> {
+/// What a command does to the keys it names, in this database.
+pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
     let request = &command.request;
     if !command.has_its_arity() {
         return Deed::Nothing;
@@ -94,11 +96,11 @@ pub(super) fn deed<'a>(command: &Command<'a>) -> Deed<'a> {
         return if is_write { Deed::Escapes } else { Deed::Nothing };
     };
     match row.name {
-        "get" | "dump" => Deed::Reads(Tells::Null),
-        "exists" | "touch" if request.len() == 2 => Deed::Reads(Tells::Zero),
-        "hlen" | "llen" | "scard" | "zcard" => Deed::Reads(Tells::Zero),
+        "get" | "dump" | "hget" => Deed::Reads(Tells::Null),
+        "exists" | "touch" | "hlen" | "hstrlen" | "llen" | "scard" | "strlen" | "zcard" => Deed::Reads(Tells::Zero),
         "ttl" | "pttl" | "expiretime" | "pexpiretime" => Deed::Reads(Tells::MinusTwo),
-        "hgetall" | "hkeys" | "hvals" | "smembers" => Deed::Reads(Tells::Empty),
+        "hgetall" | "hkeys" | "hvals" | "lrange" | "smembers" => Deed::Reads(Tells::Empty),
+        "hmget" => Deed::Reads(Tells::AllNull),
         "type" => Deed::Reads(Tells::None),
         "mget" => Deed::Reads(Tells::EachNull),
         "del" | "unlink" => Deed::Destroys,
@@ -128,15 +130,16 @@ pub(super) fn deed<'a>(command: &Command<'a>) -> Deed<'a> {
         }
         "copy" => match other_database(command) {
             None => creates(2),
-            Some(db) => Deed::EscapesTo(arg(2), db),
+            Some(other) if other == db => creates(2),
+            Some(other) => Deed::EscapesTo(arg(2), other),
         },
         "move" => match decimal(arg(2)).and_then(|db| u32::try_from(db).ok()) {
             Some(db) => Deed::EscapesTo(arg(1), db),
             None => Deed::Nothing,
         },
-        "sort" => stored(command, 2),
-        "georadius" => stored(command, 6),
-        "georadiusbymember" => stored(command, 5),
+        "sort" => stored(command, 2, &[("by", 1), ("get", 1), ("limit", 2)]),
+        "georadius" => stored(command, 6, &[("count", 1)]),
+        "georadiusbymember" => stored(command, 5, &[("count", 1)]),
         "expire" => expire(command, 1000),
         "pexpire" => expire(command, 1),
         "expireat" | "pexpireat" => ends_somehow(arg(1), true),
@@ -182,7 +185,7 @@ fn each<'a>(command: &Command<'a>, creates: Creates) -> Deed<'a> {
 fn set<'a>(command: &Command<'a>) -> Deed<'a> {
     let request = &command.request;
     let key = request.arg(1).unwrap_or_default();
-    let (mut creates, mut ends) = (Creates::Yes, Ends::Unsaid);
+    let (mut creates, mut ends, mut loses) = (Creates::Yes, Ends::Unsaid, false);
     let mut index = 3;
     while index < request.len() {
         let is = |word| request.is(index, word);
@@ -196,11 +199,12 @@ fn set<'a>(command: &Command<'a>) -> Deed<'a> {
             ends = after(request.arg(index).unwrap_or_default(), unit);
         } else if is("exat") || is("pxat") {
             index += 1;
-            ends = Ends::Set;
+            // It may have passed.
+            (ends, loses) = (Ends::Set, true);
         }
         index += 1;
     }
-    Deed::Writes(vec![Target { ends, ..Target::new(key, creates) }])
+    Deed::Writes(vec![Target { ends, loses, ..Target::new(key, creates) }])
 }
 
 fn after(text: &[u8], unit: u64) -> Ends {
@@ -223,17 +227,26 @@ fn ends_somehow(key: &[u8], loses: bool) -> Deed<'_> {
     Deed::Writes(vec![Target { ends: Ends::Set, loses, ..Target::new(key, Creates::No) }])
 }
 
-/// Where the result is stored, if it is.
-fn stored<'a>(command: &Command<'a>, options: usize) -> Deed<'a> {
+/// Where the result is stored, if it is: by the last `STORE` among the options from that place on. `others`: options that
+/// take so many words.
+fn stored<'a>(command: &Command<'a>, mut index: usize, others: &[(&str, usize)]) -> Deed<'a> {
     let request = &command.request;
-    let is_store = |index: &usize| request.is(*index, "store") || request.is(*index, "storedist");
-    let key = (options..request.len()).rfind(is_store).and_then(|index| request.arg(index + 1));
+    let mut key = None;
+    while index < request.len() {
+        if request.is(index, "store") || request.is(index, "storedist") {
+            index += 1;
+            key = request.arg(index);
+        } else if let Some((_, words)) = others.iter().find(|(option, _)| request.is(index, option)) {
+            index += words;
+        }
+        index += 1;
+    }
     key.map_or(Deed::Nothing, |key| Deed::Writes(vec![Target::new(key, Creates::Yes)]))
 }
 
 /// The database `COPY` names.
 fn other_database(command: &Command<'_>) -> Option<u32> {
     let request = &command.request;
-    let place = (3..request.len()).find(|index| request.is(*index, "db"))?;
+    let place = (3..request.len()).rfind(|index| request.is(*index, "db"))?;
     request.arg(place + 1).and_then(decimal).and_then(|db| u32::try_from(db).ok())
 }

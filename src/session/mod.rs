@@ -21,26 +21,30 @@
 //! | a touch that changes little, or a value that is there already, costs nobody anything | [`Rule::touch`], [`write.lua`](Scripts) |
 //!
 //! # Why
-//! A tombstone in the proxy's memory alone is not seen by the proxy beside the next web server, and cannot stop a write
-//! that is on its way already on another connection. What the server decides in one step, it decides for all. `SET … XX`
-//! would cost less, but cannot tell a session that was destroyed from one that has just expired, whose write must pass
+//! A tombstone in the proxy's memory is not seen by the proxy beside the next web server, and cannot stop a write that
+//! is on its way already on another connection. What the server decides in one step, it decides for all
 //! (`research/session-clients.md`, section 4; `research/reliability.md`, section 3.1).
+//!
+//! A script costs the server some microseconds, several times what a `SET` does. A session its writer has read is there,
+//! nearly always: it is written with `SET ... XX`, which costs nothing more, and only where that finds nothing a script
+//! is asked, in a second request ([`Aftermath::second`]). `XX` alone would not do: a session that has merely expired may
+//! be written by who has read it.
 
 mod aftermath;
 mod decide;
 mod deed;
-mod graves;
+mod forbid;
 mod ledger;
 mod rule;
 mod script;
 mod sightings;
+mod write;
 
 pub use aftermath::Aftermath;
 pub use decide::{Asking, Decision, Rewritten};
-pub use graves::Graves;
 pub use ledger::{Ledger, Totals};
 pub use rule::{Rule, Rules, Touch};
-pub use script::command_of;
+pub use script::{Which, command_of};
 pub use sightings::{Sightings, Versions};
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The rules, and which of them holds for a key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::script::Scripts;
-use crate::config::{self, OnStaleWrite, Reopen, Tombstones};
+use crate::config::{self, OnStaleWrite, Reopen};
 use crate::glob::Globs;
 
 /// What ends so is a lock: no rule touches it (`research/session-clients.md`, section 8).
@@ -22,7 +23,8 @@ pub struct Rules {
     rules: Vec<Rule>,
     pub(super) deny: Vec<String>,
     pub(super) confine: bool,
-    pub(super) scripts: Scripts,
+    least_value_size: usize,
+    pub(super) scripts: Arc<Scripts>,
 }
 
 /// One `[[session]]`.
@@ -35,7 +37,6 @@ pub struct Rule {
     pub(super) stay_destroyed: Option<Duration>,
     pub(super) reopen: Reopen,
     pub(super) on_stale_write: OnStaleWrite,
-    pub(super) tombstones: Tombstones,
     pub(super) max_value_size: Option<usize>,
     pub(super) cache: bool,
     pub(super) touch: Option<Duration>,
@@ -57,19 +58,22 @@ pub struct Touch<'a> {
 impl Rules {
     /// `None` if the configuration has none.
     pub fn new(sessions: &[config::Session], commands: &config::CommandRules) -> Option<Self> {
+        let sizes = sessions.iter().filter_map(|session| session.max_value_size);
+        let least = sizes.map(config::ByteSize::bytes).min();
         let has_any = !sessions.is_empty() || !commands.deny.is_empty() || commands.confine;
         has_any.then(|| Self {
             rules: sessions.iter().map(Rule::new).collect(),
             deny: commands.deny.clone(),
             confine: commands.confine,
-            scripts: Scripts::new(),
+            least_value_size: least.unwrap_or(usize::MAX),
+            scripts: Arc::new(Scripts::new()),
         })
     }
 
     /// The rule for a key of a database, if it is a session's.
     pub fn of(&self, key: &[u8], db: u32) -> Option<&Rule> {
         let rule = self.rules.iter().find(|rule| rule.takes(key, db))?;
-        let is_apart = key.ends_with(LOCK) || key.starts_with(TOMBSTONE) || key.starts_with(BIRTH);
+        let is_apart = key.ends_with(LOCK) || is_ours(key);
         (!is_apart).then_some(rule)
     }
 
@@ -78,14 +82,14 @@ impl Rules {
         self.rules.iter().any(|rule| rule.takes(key, db))
     }
 
+    /// Bytes no rule minds in a value.
+    pub(super) fn least_value_size(&self) -> usize {
+        self.least_value_size
+    }
+
     /// Whether some rule holds in some databases only: then these cannot be swapped under it.
     pub(super) fn tell_databases_apart(&self) -> bool {
         self.rules.iter().any(|rule| !rule.databases.is_empty())
-    }
-
-    /// Whether any session is kept from being written back by this proxy alone.
-    pub fn remember_here(&self) -> bool {
-        self.rules.iter().any(|rule| rule.stay_destroyed.is_some() && rule.tombstones == Tombstones::Proxy)
     }
 }
 
@@ -100,7 +104,6 @@ impl Rule {
             stay_destroyed: session.stay_destroyed,
             reopen: session.reopen,
             on_stale_write: session.on_stale_write,
-            tombstones: session.tombstones,
             max_value_size: session.max_value_size.map(config::ByteSize::bytes),
             cache: session.cache,
             touch: session.touch,
@@ -113,6 +116,11 @@ impl Rule {
         (self.databases.is_empty() || self.databases.contains(&db)) && self.keys.matches(key)
     }
 
+    /// The time to live of a session that has none.
+    pub(super) fn endless(&self) -> Option<Duration> {
+        self.expiry.into_iter().chain(self.max_lifetime).min()
+    }
+
     /// The key that is touched with this one.
     pub(super) fn companion(&self, key: &[u8]) -> Option<Vec<u8>> {
         let (from, to) = self.companion.as_ref()?;
@@ -123,6 +131,11 @@ impl Rule {
     pub(super) fn slack(&self, length: Duration) -> Duration {
         self.touch.map_or(Duration::ZERO, |touch| touch.min(length / TOUCH_PART))
     }
+}
+
+/// Whether a key is one of those.
+pub(super) fn is_ours(key: &[u8]) -> bool {
+    key.starts_with(TOMBSTONE) || key.starts_with(BIRTH)
 }
 
 /// A key of ours beside a session's, in the same slot of a cluster.

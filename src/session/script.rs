@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rule::{BIRTH, TOMBSTONE, Rule, beside};
 use crate::command::Command;
 use crate::config::OnStaleWrite;
-use crate::resp::encode;
+use crate::resp::{decimal, encode};
 use crate::resp::request::Request;
 
 /// Words of a command a script can pass on: the server's Lua has no room for more than 8000 at a time.
@@ -13,17 +13,39 @@ pub(super) const MOST_WORDS: usize = 7000;
 
 /// Words of `write.lua` before those of the sessions, and of each session.
 const HEAD: usize = 5;
-const WORDS: usize = 5;
+const WORDS: usize = 6;
 
-/// The texts of the scripts, as they are sent: without their comments.
+/// A script, as it is sent: without its comments.
 #[derive(Debug)]
-pub(super) struct Scripts {
-    write: Box<[u8]>,
-    /// The same, for commands whose replies differ in RESP3.
-    write_resp3: Box<[u8]>,
-    destroy: Box<[u8]>,
-    repair: Box<[u8]>,
+struct Script {
+    text: Box<[u8]>,
+    /// The server's name for it, in hexadecimal.
+    digest: String,
 }
+
+/// The scripts there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// `write.lua`
+    Write,
+    /// The same, for commands whose replies differ in RESP3.
+    WriteResp3,
+    /// `create.lua`
+    Create,
+    /// `destroy.lua`
+    Destroy,
+    /// `repair.lua`
+    Repair,
+}
+
+impl Which {
+    /// Every script, by its number.
+    pub const ALL: [Self; 5] = [Self::Write, Self::WriteResp3, Self::Create, Self::Destroy, Self::Repair];
+}
+
+/// All of them, in the order of [`Which::ALL`].
+#[derive(Debug)]
+pub(super) struct Scripts([Script; Which::ALL.len()]);
 
 /// What `write.lua` is told of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +57,8 @@ pub(super) struct Part<'a> {
     pub(super) window: Option<Duration>,
     pub(super) seen: Seen,
     pub(super) birth: Birth,
+    /// The command may destroy it.
+    pub(super) loses: bool,
 }
 
 /// What `write.lua` is told of the command.
@@ -57,17 +81,15 @@ pub(super) enum Expiry {
     Follows,
 }
 
-/// What the writer knows of a session that is not there.
+/// What the writer knows of a session that may not be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
     /// It may be created: the command says so, or no rule is against it.
     Free,
     /// It was gone so long ago: whoever has destroyed it since makes the writer stale.
-    GoneFor(Duration),
+    Ago(Duration),
     /// Nothing: any tombstone makes the writer stale.
     Nothing,
-    /// It was destroyed after all the writer has seen.
-    Destroyed,
 }
 
 /// What becomes of a session's birth mark.
@@ -89,15 +111,62 @@ pub(super) struct Identical {
     pub(super) slack: Duration,
 }
 
+impl Script {
+    fn new(text: &str) -> Self {
+        let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with("--"));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        Self { digest: sha1_smol::Sha1::from(&text).digest().to_string(), text: text.into_bytes().into() }
+    }
+}
+
 impl Scripts {
     pub(super) fn new() -> Self {
-        let write = without_comments(include_str!("write.lua"));
-        Self {
-            write_resp3: [&b"redis.setresp(3)\n"[..], &write].concat().into(),
-            write,
-            destroy: without_comments(include_str!("destroy.lua")),
-            repair: without_comments(include_str!("repair.lua")),
-        }
+        Self(Which::ALL.map(|which| match which {
+            Which::Write => Script::new(include_str!("write.lua")),
+            Which::WriteResp3 => Script::new(concat!("redis.setresp(3)\n", include_str!("write.lua"))),
+            Which::Create => Script::new(include_str!("create.lua")),
+            Which::Destroy => Script::new(include_str!("destroy.lua")),
+            Which::Repair => Script::new(include_str!("repair.lua")),
+        }))
+    }
+
+    fn script(&self, which: Which) -> &Script {
+        &self.0[which as usize]
+    }
+
+    /// The script a request of ours calls, by name or by its text.
+    fn of(&self, request: &Request<'_>) -> Option<Which> {
+        let called = request.arg(1)?;
+        Which::ALL.into_iter().find(|which| {
+            let Script { text, digest } = self.script(*which);
+            request.is(0, "evalsha") && called == digest.as_bytes() || request.is(0, "eval") && called == &**text
+        })
+    }
+
+    /// The same request with the script's text, for a server that does not know it by name.
+    pub(super) fn spelled_out(&self, request: &Request<'_>) -> Option<Vec<u8>> {
+        let which = self.of(request)?;
+        let words: Vec<_> = [b"EVAL", &*self.script(which).text].into_iter().chain(request.args_from(2)).collect();
+        let mut spelled = Vec::new();
+        encode::request(&mut spelled, &words);
+        Some(spelled)
+    }
+
+    /// A `SET`, `SETEX` or `PSETEX` of a session that may not be there.
+    pub(super) fn create(
+        &self,
+        key: &[u8],
+        seen: Seen,
+        on_stale_write: OnStaleWrite,
+        command: &[&[u8]],
+    ) -> Vec<u8> {
+        let mut words = Words::new(self.script(Which::Create), 2);
+        words.bytes(key);
+        words.bytes(&beside(TOMBSTONE, key));
+        words.bytes(answered(on_stale_write));
+        words.seen(seen);
+        command.iter().for_each(|word| words.bytes(word));
+        words.request()
     }
 
     /// A write of sessions, by their rules.
@@ -110,17 +179,15 @@ impl Scripts {
         let Terms { on_stale_write, identical, room, is_resp3 } = terms;
         let Identical { word, length, slack } =
             identical.unwrap_or(Identical { word: 0, length: Duration::ZERO, slack: Duration::ZERO });
-        let mut words = Words::new(if is_resp3 { &self.write_resp3 } else { &self.write }, 3 * parts.len());
+        let which = if is_resp3 { Which::WriteResp3 } else { Which::Write };
+        let mut words = Words::new(self.script(which), 3 * parts.len());
         for part in parts {
-            let is_watched = part.window.is_some() || !matches!(part.seen, Seen::Free | Seen::Destroyed);
+            let is_watched = part.window.is_some() || part.seen != Seen::Free;
             words.bytes(&part.key);
             words.beside(TOMBSTONE, &part.key, is_watched);
             words.beside(BIRTH, &part.key, part.lifetime.is_some());
         }
-        words.bytes(match on_stale_write {
-            OnStaleWrite::Discard => b"discard",
-            OnStaleWrite::Refuse => b"refuse",
-        });
+        words.bytes(answered(on_stale_write));
         words.bytes(word.to_string().as_bytes());
         words.millis(length);
         words.millis(slack);
@@ -133,18 +200,13 @@ impl Scripts {
             }
             words.millis(part.lifetime.unwrap_or_default());
             words.millis(part.window.unwrap_or_default());
-            match part.seen {
-                Seen::Free => words.bytes(b"0"),
-                Seen::GoneFor(age) => words.millis(age),
-                // Older than any tombstone.
-                Seen::Nothing => words.bytes(b"9000000000000000"),
-                Seen::Destroyed => words.bytes(b"gone"),
-            }
+            words.seen(part.seen);
             words.bytes(match part.birth {
                 Birth::Stays => b"",
                 Birth::New => b"new",
                 Birth::Moves => b"moves",
             });
+            words.bytes(if part.loses { b"1" } else { b"0" });
         }
         command.iter().for_each(|word| words.bytes(word));
         words.request()
@@ -152,7 +214,7 @@ impl Scripts {
 
     /// `DEL` or `UNLINK`; of each key its rule, if it is a session.
     pub(super) fn destroy(&self, name: &[u8], keys: &[(&[u8], Option<&Rule>)]) -> Vec<u8> {
-        let mut words = Words::new(&self.destroy, 3 * keys.len());
+        let mut words = Words::new(self.script(Which::Destroy), 3 * keys.len());
         for (key, rule) in keys {
             words.bytes(key);
             words.beside(TOMBSTONE, key, rule.is_some());
@@ -160,14 +222,14 @@ impl Scripts {
         }
         words.bytes(name);
         for (_, rule) in keys {
-            words.millis(rule.and_then(Rule::window).unwrap_or_default());
+            words.millis(rule.and_then(|rule| rule.stay_destroyed).unwrap_or_default());
         }
         words.request()
     }
 
     /// Gives an expiry to those of these sessions that have none. `db`: if they are in another database.
     pub(super) fn repair(&self, sessions: &[(&[u8], Duration)], db: Option<u32>) -> Vec<u8> {
-        let mut words = Words::new(&self.repair, sessions.len());
+        let mut words = Words::new(self.script(Which::Repair), sessions.len());
         sessions.iter().for_each(|(key, _)| words.bytes(key));
         words.bytes(db.map(|db| db.to_string()).unwrap_or_default().as_bytes());
         sessions.iter().for_each(|(_, expiry)| words.millis(*expiry));
@@ -175,17 +237,24 @@ impl Scripts {
     }
 }
 
-/// The words of an `EVAL`.
+fn answered(on_stale_write: OnStaleWrite) -> &'static [u8] {
+    match on_stale_write {
+        OnStaleWrite::Discard => b"discard",
+        OnStaleWrite::Refuse => b"refuse",
+    }
+}
+
+/// The words of an `EVALSHA`.
 struct Words {
     count: usize,
     bytes: Vec<u8>,
 }
 
 impl Words {
-    fn new(script: &[u8], keys: usize) -> Self {
+    fn new(script: &Script, keys: usize) -> Self {
         let mut words = Self { count: 0, bytes: Vec::new() };
-        words.bytes(b"EVAL");
-        words.bytes(script);
+        words.bytes(b"EVALSHA");
+        words.bytes(script.digest.as_bytes());
         words.bytes(keys.to_string().as_bytes());
         words
     }
@@ -199,6 +268,15 @@ impl Words {
     fn millis(&mut self, length: Duration) {
         let millis = if length.is_zero() { 0 } else { length.as_millis().max(1) };
         self.bytes(millis.to_string().as_bytes());
+    }
+
+    fn seen(&mut self, seen: Seen) {
+        match seen {
+            Seen::Free => self.bytes(b"0"),
+            Seen::Ago(age) => self.millis(age),
+            // Older than any tombstone.
+            Seen::Nothing => self.bytes(b"9000000000000000"),
+        }
     }
 
     /// A key of ours beside a session's; the session's, where it is not needed.
@@ -217,27 +295,23 @@ impl Words {
     }
 }
 
-fn without_comments(text: &str) -> Box<[u8]> {
-    let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with("--"));
-    lines.collect::<Vec<_>>().join("\n").into_bytes().into()
-}
-
 /// The command a script of ours runs, as its client has asked it; `None` if the request is none of ours.
 ///
 /// For whoever looks what became of a lost write: what the rules add does not change what to look for.
 pub fn command_of(request: &Request<'_>) -> Option<Vec<u8>> {
-    let is_ours = |text: &str| request.arg(1) == Some(&*without_comments(text));
-    if !request.is(0, "eval") {
+    if !request.is(0, "eval") && !request.is(0, "evalsha") {
         return None;
     }
-    let keys: usize = str::from_utf8(request.arg(2)?).ok()?.parse().ok()?;
-    let words: Vec<&[u8]> = if is_ours(include_str!("write.lua")) {
-        request.args_from(3 + keys + HEAD + WORDS * (keys / 3)).collect()
-    } else if is_ours(include_str!("destroy.lua")) {
-        let keys = request.args_from(3).take(keys).step_by(3);
-        request.arg(3 + keys.len() * 3).into_iter().chain(keys).collect()
-    } else {
-        return None;
+    let which = Scripts::new().of(request)?;
+    let keys = request.arg(2).and_then(decimal).and_then(|keys| usize::try_from(keys).ok())?;
+    let words: Vec<&[u8]> = match which {
+        Which::Write | Which::WriteResp3 => request.args_from(3 + keys + HEAD + WORDS * (keys / 3)).collect(),
+        Which::Create => request.args_from(3 + keys + 2).collect(),
+        Which::Destroy => {
+            let name = request.arg(3 + keys);
+            name.into_iter().chain(request.args_from(3).take(keys).step_by(3)).collect()
+        }
+        Which::Repair => return None,
     };
     let mut command = Vec::new();
     encode::request(&mut command, &words);

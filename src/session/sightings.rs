@@ -1,9 +1,9 @@
 //! What one client's connection has seen of sessions, and how often each was written.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -25,14 +25,8 @@ const MARGIN: Duration = Duration::from_millis(10);
 const PLACES: usize = 1 << 18;
 
 /// A session, to whoever must only know it again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Mark(u64);
-
-impl Mark {
-    pub(super) fn number(self) -> u64 {
-        self.0
-    }
-}
 
 /// How often each session was written through this proxy, and whether it was last seen alive. Workers share it.
 pub struct Versions {
@@ -40,6 +34,7 @@ pub struct Versions {
     hasher: RandomState,
 }
 
+/// Counts only (G8).
 impl fmt::Debug for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Versions in {} places", self.places.len())
@@ -68,9 +63,9 @@ impl Versions {
         self.place(mark).load(Ordering::Relaxed) & !ALIVE
     }
 
-    /// It is written: what was read before is old. `is_alive`: it is there now.
-    fn write(&self, mark: Mark, is_alive: bool) -> u32 {
-        let next = |counter: u32| (counter & !ALIVE).wrapping_add(2) | u32::from(is_alive);
+    /// It is written: what was read before is old. `is_there`: it is there now.
+    fn write(&self, mark: Mark, is_there: bool) -> u32 {
+        let next = |counter: u32| (counter & !ALIVE).wrapping_add(2) | u32::from(is_there);
         let place = self.place(mark);
         let before = place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |counter| Some(next(counter)));
         next(before.unwrap_or_default()) & !ALIVE
@@ -90,10 +85,10 @@ impl Versions {
 
 /// What was last seen of a session.
 #[derive(Debug, Clone, Copy)]
-struct Sighting {
+pub(super) struct Sighting {
     mark: Mark,
-    /// When it was seen to be gone; `None` if it was there.
-    gone: Option<Instant>,
+    is_there: bool,
+    at: Instant,
     version: u32,
 }
 
@@ -102,9 +97,10 @@ struct Sighting {
 pub struct Sightings {
     pub(super) ledger: Rc<Ledger>,
     pub(super) versions: Arc<Versions>,
+    /// The one that was seen longest ago first.
     seen: RefCell<VecDeque<Sighting>>,
-    /// Sessions it is destroying: that is not answered yet.
-    destroying: RefCell<Vec<(Mark, Weak<()>)>>,
+    /// How often it is destroying a session: that is not answered yet.
+    destroying: RefCell<HashMap<Mark, u32>>,
 }
 
 impl Sightings {
@@ -131,68 +127,93 @@ impl Sightings {
         if self.versions.read(mark, is_there) {
             self.ledger.add(|totals| totals.expired += 1);
         }
-        self.see(Sighting { mark, gone: (!is_there).then_some(now), version: self.versions.current(mark) });
+        self.see(Sighting { mark, is_there, at: now, version: self.versions.current(mark) });
     }
 
     /// It has written a session.
     pub(super) fn wrote(&self, mark: Mark, is_there: bool) {
         let version = self.versions.write(mark, is_there);
-        if let Some(sighting) = self.seen.borrow_mut().iter_mut().find(|sighting| sighting.mark == mark) {
-            sighting.version = version;
-            sighting.gone = sighting.gone.filter(|_| !is_there);
+        if let Some(sighting) = self.seen.borrow_mut().iter_mut().rfind(|sighting| sighting.mark == mark) {
+            (sighting.version, sighting.is_there) = (version, is_there);
         }
     }
 
     fn see(&self, sighting: Sighting) {
         let mut seen = self.seen.borrow_mut();
-        match seen.iter_mut().rfind(|other| other.mark == sighting.mark) {
-            Some(other) => *other = sighting,
-            None => {
-                if seen.len() >= MOST {
-                    seen.pop_front();
-                }
-                seen.push_back(sighting);
+        match seen.iter().rposition(|other| other.mark == sighting.mark) {
+            Some(place) => drop(seen.remove(place)),
+            None if seen.len() >= MOST => drop(seen.pop_front()),
+            None => {}
+        }
+        seen.push_back(sighting);
+    }
+
+    fn last(&self, mark: Mark) -> Option<Sighting> {
+        self.seen.borrow().iter().rfind(|sighting| sighting.mark == mark).copied()
+    }
+
+    /// Whether a session was there when it was last read.
+    pub(super) fn is_there(&self, mark: Mark) -> bool {
+        self.last(mark).is_some_and(|sighting| sighting.is_there)
+    }
+
+    /// What it knows of a session it may be about to create: how long ago it was told that it is gone, at least.
+    pub(super) fn of(&self, mark: Mark, now: Instant) -> Seen {
+        let Some(Sighting { at, is_there: false, .. }) = self.last(mark) else { return Seen::Nothing };
+        let age = now.saturating_duration_since(at);
+        // A thousandth of it may be wrong.
+        let age = age.saturating_sub(age / 1000 + MARGIN);
+        if age.is_zero() { Seen::Free } else { Seen::Ago(age) }
+    }
+
+    /// Whether it was last told that a session is not there.
+    pub(super) fn is_gone(&self, mark: Mark) -> bool {
+        self.last(mark).is_some_and(|sighting| !sighting.is_there)
+    }
+
+    /// It is about to write a session: for what it has seen to be gone before, it may create no other one.
+    pub(super) fn use_up(&self) -> Vec<Sighting> {
+        let mut seen = self.seen.borrow_mut();
+        if seen.iter().all(|sighting| sighting.is_there) {
+            return Vec::new();
+        }
+        let (there, gone): (Vec<_>, Vec<_>) = seen.drain(..).partition(|sighting| sighting.is_there);
+        seen.extend(there);
+        gone
+    }
+
+    /// Nothing was written: what it had seen holds, unless it has seen more since.
+    pub(super) fn give_back(&self, gone: Vec<Sighting>) {
+        for sighting in gone {
+            if self.last(sighting.mark).is_none() {
+                self.see(sighting);
             }
         }
     }
 
-    /// What it knows of a session it may be about to create: when it was last told that it is gone.
-    pub(super) fn gone(&self, mark: Mark) -> Option<Instant> {
-        self.seen.borrow().iter().rfind(|sighting| sighting.mark == mark)?.gone
-    }
-
-    /// How long ago that was, at least.
-    pub(super) fn of(&self, mark: Mark, now: Instant) -> Seen {
-        let Some(gone) = self.gone(mark) else { return Seen::Nothing };
-        let age = now.saturating_duration_since(gone);
-        // A thousandth of it may be wrong.
-        let age = age.saturating_sub(age / 1000 + MARGIN);
-        if age.is_zero() { Seen::Free } else { Seen::GoneFor(age) }
-    }
-
-    /// It is about to write sessions: it may create no other one for what it has seen before.
-    pub(super) fn use_up(&self) {
-        self.seen.borrow_mut().retain(|sighting| sighting.gone.is_none());
-    }
-
     /// Whether somebody has written a session since it read it.
     pub(super) fn is_outdated(&self, mark: Mark) -> bool {
-        let seen = self.seen.borrow();
-        let sighting = seen.iter().rfind(|sighting| sighting.mark == mark);
-        sighting.is_some_and(|sighting| sighting.gone.is_none() && sighting.version != self.versions.current(mark))
+        let last = self.last(mark).filter(|sighting| sighting.is_there);
+        last.is_some_and(|sighting| sighting.version != self.versions.current(mark))
     }
 
-    /// It is destroying a session, until what is returned is dropped.
-    pub(super) fn destroys(&self, marks: impl Iterator<Item = Mark>) -> Rc<()> {
-        let until = Rc::new(());
+    /// It begins, or ceases, to destroy these sessions.
+    pub(super) fn destroys(&self, marks: &[Mark], begins: bool) {
         let mut destroying = self.destroying.borrow_mut();
-        destroying.retain(|(_, until)| until.strong_count() > 0);
-        destroying.extend(marks.map(|mark| (mark, Rc::downgrade(&until))));
-        until
+        for mark in marks {
+            let times = destroying.entry(*mark).or_default();
+            *times = if begins { *times + 1 } else { times.saturating_sub(1) };
+            if *times == 0 {
+                destroying.remove(mark);
+            }
+        }
+        if destroying.is_empty() {
+            destroying.shrink_to(16);
+        }
     }
 
     /// Whether it is destroying that session: what it writes behind is its own new one.
     pub(super) fn is_destroying(&self, mark: Mark) -> bool {
-        self.destroying.borrow().iter().any(|(other, until)| *other == mark && until.strong_count() > 0)
+        self.destroying.borrow().contains_key(&mark)
     }
 }

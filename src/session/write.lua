@@ -7,31 +7,29 @@
 --   1 expiry: of a key that has none (0: it is left alone; 'follow': a companion, which ends no sooner than the first)
 --   2 lifetime: from its birth on (0: without an end)
 --   3 window: how long its tombstone stands (0: it leaves none)
---   4 seen: a tombstone younger than this makes the writer stale (0: it cannot be; 'gone': it is, where the key is gone)
+--   4 seen: a tombstone younger than this makes the writer stale (0: it cannot be)
 --   5 birth: 'new', where a key that was not there is a new session for sure; 'moves', with the first key; or ''
+--   6 whether the command may destroy it (1, or 0)
 -- and then the command. Lengths are in milliseconds.
 --
 -- Returns what the command says. Where there is more to tell, an array: the mark, that, and the number of sessions that
 -- were created, destroyed, written by a stale writer, given an expiry, only touched.
 local call = redis.call
 local count = #KEYS / 3
-local first = 6 + 5 * count
-local function word(i, n) return ARGV[5 * i + n] end
+local first = 6 + 6 * count
+local function word(i, n) return ARGV[6 * i - 1 + n] end
 local was, stale = {}, {}
 local created, destroyed, late, given, touched = 0, 0, 0, 0, 0
 for i = 1, count do
-  local seen, window = word(i, 4), tonumber(word(i, 3))
+  local seen, window = tonumber(word(i, 4)), tonumber(word(i, 3))
   was[i] = call('EXISTS', KEYS[3 * i - 2])
-  if was[i] == 0 and seen ~= '0' then
-    local is_stale = seen == 'gone'
-    if not is_stale then
-      local left = call('PTTL', KEYS[3 * i - 1])
-      is_stale = left > 0 and tonumber(call('GET', KEYS[3 * i - 1])) - left < tonumber(seen)
-    end
+  if was[i] == 0 and seen > 0 then
+    local left = call('PTTL', KEYS[3 * i - 1])
+    local is_stale = left > 0 and (tonumber(redis.pcall('GET', KEYS[3 * i - 1])) or 0) - left < seen
     if not is_stale and word(i, 2) ~= '0' then
       -- The end of its lifetime has destroyed it, too: the birth mark stands for as long as a tombstone does.
-      local left = call('PTTL', KEYS[3 * i])
-      is_stale = left > 0 and left <= window and window - left < tonumber(seen)
+      left = call('PTTL', KEYS[3 * i])
+      is_stale = left > 0 and left <= window and window - left < seen
     end
     if is_stale then
       if ARGV[1] == 'refuse' then return {err = 'NOPERM session was destroyed'} end
@@ -58,8 +56,8 @@ for i = 1, count do
   local window = tonumber(word(i, 3))
   if stale[i] then
     call('DEL', key)
-  elseif was[i] == 1 and window > 0 and call('EXISTS', key) == 0 then
-    call('SET', KEYS[3 * i - 1], window, 'PX', window)
+  elseif was[i] == 1 and word(i, 6) == '1' and call('EXISTS', key) == 0 then
+    if window > 0 then call('SET', KEYS[3 * i - 1], window, 'PX', window) end
     destroyed = destroyed + 1
     if lifetime > 0 and (count == 1 or word(2, 5) ~= 'moves') then call('DEL', birth) end
   else

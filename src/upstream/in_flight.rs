@@ -169,6 +169,16 @@ impl InFlight {
         }
     }
 
+    /// Each request with its bytes, oldest first.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (&Ticket, &[u8])> {
+        let mut rest = &self.bytes[..];
+        self.tickets.iter().map(move |ticket| {
+            let (request, after) = rest.split_at(ticket.len);
+            rest = after;
+            (ticket, request)
+        })
+    }
+
     /// The oldest request.
     pub(super) fn oldest(&self) -> Option<&Ticket> {
         self.tickets.front()

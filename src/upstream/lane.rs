@@ -179,15 +179,17 @@ impl Lane {
         }
         let slot = outbox.reserve();
         let recipient = Recipient { outbox: outbox.clone(), slot, form };
-        let ticket = Ticket::new(Audience::Client(recipient), request.len(), About::of(&command), now);
         let lease = miss.and_then(|miss| self.lease(&command, miss, now));
         let mut aftermath = outgoing.aftermath.take();
         if let Some(aftermath) = &mut aftermath {
-            aftermath.begins(now);
+            aftermath.begins();
         }
+        let spelled_out = recovery.spell_out(aftermath.as_mut(), request);
+        let request = spelled_out.as_deref().unwrap_or(request);
         if let Some(lease) = &lease {
             recovery.ask(Ask::Optin(lease.clone()), OPTIN, Shape::Status, now);
         }
+        let ticket = Ticket::new(Audience::Client(recipient), request.len(), About::of(&command), now);
         let hold = self.server.hold(&command, outgoing.also);
         recovery.push(Ticket { hold, lease: lease.clone(), aftermath, ..ticket }, request);
         if let Some(Repair { request, aftermath }) = outgoing.repair.take() {

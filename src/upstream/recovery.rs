@@ -33,6 +33,7 @@ mod lost;
 mod refused;
 mod renewal;
 mod repairs;
+mod second;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -53,6 +54,7 @@ use crate::cache::Ask;
 use crate::command::{Effect, Shape};
 use crate::outbox::Form;
 use crate::resp::encode;
+use crate::session::{Aftermath, Which};
 
 /// How often a request whose connection was lost is sent again.
 pub(super) const MAX_TRIES: u8 = 2;
@@ -115,6 +117,8 @@ struct Link {
     generation: u64,
     /// Whether nothing from a lost connection can run any more.
     has_severed: bool,
+    /// Which of our scripts the server knows by name.
+    knows: [bool; Which::ALL.len()],
 }
 
 impl Link {
@@ -129,6 +133,7 @@ impl Link {
             hands_over_since: None,
             generation: 0,
             has_severed: false,
+            knows: [false; Which::ALL.len()],
         }
     }
 }
@@ -265,6 +270,10 @@ impl Recovery {
     /// It cannot be: the connection must be thrown away.
     pub(super) fn answer(&mut self, frame: &[u8], is_resp3: bool, now: Instant) -> Result<Option<Ask>, Desync> {
         self.queue.check(frame)?;
+        if self.queue.oldest().is_some_and(|ticket| ticket.asks_again(frame)) {
+            self.send_second(now)?;
+            return Ok(None);
+        }
         if frame[0] == b'-' && self.is_refusal(frame) {
             return self.refuse(frame, now);
         }
@@ -274,6 +283,9 @@ impl Recovery {
         }
         let Ticket { audience, hold, lease, aftermath, .. } = self.queue.pop()?;
         self.link.has_answered = true;
+        if let Some(which) = aftermath.as_ref().and_then(Aftermath::teaches) {
+            self.link.knows[which as usize] = true;
+        }
         if let Some(lease) = lease {
             lease.hear(frame);
         }
@@ -288,7 +300,12 @@ impl Recovery {
                 let told = aftermath.as_ref().map_or(Cow::Borrowed(frame), |aftermath| aftermath.hear(frame, now));
                 outbox.deliver(slot, &told, if is_resp3 { form } else { Form::AsIs });
             }
-            Some(Audience::Repair) => drop(aftermath.as_ref().map(|aftermath| aftermath.hear(frame, now))),
+            Some(Audience::Repair) => {
+                if let Some(aftermath) = aftermath {
+                    aftermath.hear(frame, now);
+                }
+                self.repaired();
+            }
             Some(Audience::Look(look)) => self.hear(&look, frame, now),
             Some(Audience::Probe(expected)) => {
                 self.link.is_probed = false;

@@ -173,6 +173,12 @@ impl Ticket {
         matches!(self.audience, Some(Audience::Repair))
     }
 
+    /// Whether this reply to it says that it has done nothing, and is to be sent again in another form.
+    pub(super) fn asks_again(&self, frame: &[u8]) -> bool {
+        let is_heard = !matches!(self.audience, None | Some(Audience::Look(_)));
+        is_heard && self.aftermath.as_ref().is_some_and(|aftermath| aftermath.asks_again(frame))
+    }
+
     /// Whether its reply may begin so.
     pub(super) fn fits(&self, first: u8) -> bool {
         self.about.shape.fits(first) || self.aftermath.as_ref().is_some_and(|aftermath| aftermath.fits(first))

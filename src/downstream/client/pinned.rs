@@ -247,6 +247,18 @@ impl Client {
         });
     }
 
+    /// The client goes, whatever was in flight on the connection it holds: sessions that may have been left without an expiry
+    /// get one once nothing more can run there.
+    pub(in crate::downstream) fn pay_what_is_owed(&mut self) {
+        let Mode::Pinned { pin, .. } = &mut self.mode else { return };
+        let owed = pin.take_owed();
+        if !owed.is_empty()
+            && let Mode::Pinned { conn, .. } = std::mem::replace(&mut self.mode, Mode::Open)
+        {
+            self.sever(conn, Vec::new(), owed);
+        }
+    }
+
     /// The pinned connection is lost: answers what was in flight on it.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ impl Client {
         // Before it has authenticated, and while it is given another connection, something else is to be said.
         let is_heard = !matches!(self.mode, Mode::Unauthenticated | Mode::Lost { .. });
         let rules = self.worker.settings().rules.clone().filter(|_| is_heard)?;
-        let text = rules.refusal(command, self.db)?;
+        let text = rules.refusal(command, self.database())?;
         if let Mode::Pinned { pin, .. } = &self.mode
             && pin.may_be_in_transaction()
             && pin.in_flight() > 0
@@ -52,30 +52,45 @@ impl Client {
     /// What the rules make of a request that is about to be sent on the connection the client holds.
     pub(super) fn ruled(&self, command: &Command<'_>, now: Instant) -> Ruled {
         let Some(rules) = self.worker.settings().rules.clone() else { return Ruled::default() };
+        // The server refuses it, in words that name it.
+        if matches!(&self.mode, Mode::Pinned { pin, .. } if pin.is_subscribed_in_resp2()) {
+            return Ruled::default();
+        }
         let mut ruled = Ruled::default();
         match self.decide_by_rule(&rules, command, now) {
             Decision::AsIs(aftermath) => ruled.then.aftermath = aftermath,
-            Decision::Rewritten(Rewritten { request, aftermath, also }) => {
+            Decision::Rewritten(Rewritten { mut request, mut aftermath, also }) => {
+                // What it is answered there, in a transaction perhaps, is final.
+                if let Some(spelled_out) = aftermath.spelled_out(&request) {
+                    request = spelled_out;
+                }
                 ruled = Ruled { request: Some(request), also, then: Then { aftermath: Some(aftermath), owed: None } };
             }
             Decision::Repaired(Rewritten { request, aftermath, .. }) => {
-                ruled.then.owed = Some(Owed { request, aftermath, db: self.db });
+                ruled.then.owed = Some(Owed { request, aftermath, db: self.database() });
             }
         }
         if let Some(aftermath) = &mut ruled.then.aftermath {
-            aftermath.begins(now);
+            aftermath.begins();
         }
         ruled
     }
 
+    /// The database its next request will run in.
+    fn database(&self) -> u32 {
+        match &self.mode {
+            Mode::Pinned { pin, .. } => pin.selected().unwrap_or(self.db),
+            Mode::Unauthenticated | Mode::Open | Mode::Lost { .. } | Mode::Aborted => self.db,
+        }
+    }
+
     /// What the rules make of a request.
     fn decide_by_rule(&self, rules: &Rules, command: &Command<'_>, now: Instant) -> Decision {
-        let graves = &self.worker.shared.graves;
         let asking = Asking {
-            db: self.db,
+            db: self.database(),
             protocol: self.protocol,
             sightings: &self.sightings,
-            graves: rules.remember_here().then_some(graves),
+            may_try: !matches!(self.mode, Mode::Pinned { .. }),
             now,
         };
         rules.decide(command, &asking)

@@ -35,6 +35,11 @@ impl Queued {
         Self { select: if let What::Select(db) = what { Some(*db) } else { None }, _hold: hold, then }
     }
 
+    /// The database it would select.
+    pub(super) fn select(&self) -> Option<u32> {
+        self.select
+    }
+
     /// The database it has selected, to judge by its reply.
     pub(super) fn selected(&self, reply: &[u8]) -> Option<u32> {
         self.select.filter(|_| reply == b"+OK\r\n")

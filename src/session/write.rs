@@ -1,0 +1,228 @@
+//! How a write of sessions is carried out.
+//!
+//! | | |
+//! |---|---|
+//! | as it came, or with an expiry | nothing has to be decided |
+//! | the same, with `XX` | its connection has read the session; where that is gone, `create.lua` decides |
+//! | by `create.lua` | a `SET` that may create a session |
+//! | by `write.lua` | whatever else |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::aftermath::{Aftermath, Awaits, Form, Second, Writing};
+use super::decide::{Asking, Decision, Rewritten};
+use super::deed::{Creates, Ends, Target, Tells};
+use super::forbid::written;
+use super::rule::{Rule, Rules};
+use super::script::{Birth, Expiry, Identical, MOST_WORDS, Part, Seen, Terms, Which, differs_in_resp3};
+use crate::command::Command;
+use crate::config::Reopen;
+use crate::resp::{Protocol, encode};
+
+/// A session a command writes, and the rule it falls under.
+#[derive(Clone, Copy)]
+struct Ruled<'a, 'r> {
+    target: Target<'a>,
+    rule: &'r Rule,
+}
+
+/// How a write is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Alone,
+    WhereItIs,
+    Created(Seen),
+    Scripted,
+}
+
+impl Rules {
+    pub(super) fn write(&self, command: &Command<'_>, targets: &[Target<'_>], asking: &Asking<'_>) -> Decision {
+        let ruled = targets.iter().filter_map(|target| {
+            let rule = self.of(target.key, asking.db)?;
+            Some(Ruled { target: *target, rule })
+        });
+        let ruled: Vec<_> = ruled.collect();
+        let Some(Ruled { rule: first, .. }) = ruled.first() else { return Decision::AsIs(None) };
+        let request = &command.request;
+        // What `PERSIST` would do, it does not, where sessions expire.
+        let persists = command.is("getex") && request.is(2, "persist") && first.endless().is_some();
+        let mut words: Vec<&[u8]> = request.args_from(0).take(if persists { 2 } else { request.len() }).collect();
+        let millis = first.expiry.map(|expiry| expiry.as_millis().to_string());
+        let millis = millis.as_deref().filter(|_| takes_expiry(command));
+        words.extend(millis.iter().flat_map(|millis| [&b"PX"[..], millis.as_bytes()]));
+        let identical = identical(command, &ruled, millis);
+        let room = first.max_value_size.filter(|_| command.is("append"));
+        let room = room.map(|most| most.saturating_sub(written(command)));
+        let parts = self.parts(&ruled, millis.is_some(), asking);
+        let way = match parts.iter().all(Part::is_plain) && identical.is_none() && room.is_none() {
+            true => Way::Alone,
+            false if identical.is_some() || room.is_some() => Way::Scripted,
+            false => way(command, &ruled, &parts, asking),
+        };
+        if words.len() > MOST_WORDS && way != Way::Alone {
+            return self.repair(ruled.iter().map(|ruled| ruled.target.key), asking, None);
+        }
+        let is_resp3 = asking.protocol == Protocol::Resp3 && differs_in_resp3(command);
+        let terms = Terms { on_stale_write: first.on_stale_write, identical, room, is_resp3 };
+        let (request, form) = match way {
+            Way::Alone if words.len() == request.len() => (None, None),
+            Way::Alone => (Some(encoded(&words)), None),
+            Way::WhereItIs => {
+                (Some(encoded(&where_it_is(command, &words))), Some(Form::Guarded(first.on_stale_write)))
+            }
+            Way::Created(seen) => {
+                let request = self.scripts.create(&parts[0].key, seen, first.on_stale_write, &words);
+                (Some(request), Some(Form::SpelledOut(Which::Create)))
+            }
+            Way::Scripted => {
+                let which = if is_resp3 { Which::WriteResp3 } else { Which::Write };
+                (Some(self.scripts.write(&parts, terms, &words)), Some(Form::SpelledOut(which)))
+            }
+        };
+        let creates = |wanted| ruled.iter().any(|ruled| ruled.target.creates == wanted);
+        let writing = Writing {
+            marks: ruled.iter().map(|ruled| asking.mark(ruled.target.key)).collect(),
+            value: (creates(Creates::Yes) || creates(Creates::New)).then(|| written(command)),
+            // What is new for sure may be a lock, which is no session.
+            creates: creates(Creates::Yes),
+            is_new: creates(Creates::New) && way == Way::Alone,
+            overwritten: ruled.iter().filter(|ruled| ruled.is_outdated(asking)).count() as u64,
+            is_given: millis.is_some(),
+            ends: ruled.iter().any(|ruled| ruled.target.loses) && ruled.len() == targets.len() && !creates(Creates::Yes),
+            tells: command.is("getex").then_some(Tells::Null),
+            is_hidden: false,
+            second: form.map(|form| Second { scripts: Arc::clone(&self.scripts), form }),
+        };
+        let aftermath = Aftermath::new(asking.sightings, Awaits::Writing(writing));
+        let companion = parts.iter().find(|part| part.expiry == Expiry::Follows).map(|part| part.key.to_vec());
+        match request {
+            None => Decision::AsIs(Some(aftermath)),
+            Some(request) => Decision::Rewritten(Rewritten { request, aftermath, also: companion }),
+        }
+    }
+
+    /// What the script is told of each session.
+    fn parts<'a>(&self, ruled: &[Ruled<'a, '_>], is_given: bool, asking: &Asking<'_>) -> Vec<Part<'a>> {
+        let has_lifetime = |ruled: &Ruled<'_, '_>| ruled.rule.max_lifetime.is_some();
+        let moves = ruled.len() == 2 && ruled[0].target.loses && ruled.iter().all(has_lifetime);
+        let mut parts = Vec::new();
+        for Ruled { target, rule } in ruled {
+            let can_be_endless = target.ends == Ends::Unsaid && !target.loses && !is_given;
+            let is_new = target.creates == Creates::New || asking.sightings.is_gone(asking.mark(target.key));
+            parts.push(Part {
+                key: target.key.into(),
+                expiry: rule.expiry.filter(|_| can_be_endless).map_or(Expiry::LeftAlone, Expiry::Set),
+                lifetime: rule.max_lifetime,
+                window: rule.stay_destroyed.filter(|_| target.loses || rule.max_lifetime.is_some()),
+                seen: rule.seen(target, asking),
+                birth: match moves && !target.loses {
+                    true => Birth::Moves,
+                    false if is_new => Birth::New,
+                    false => Birth::Stays,
+                },
+                loses: target.loses,
+            });
+            if let Some(companion) = rule.companion(target.key).filter(|_| target.ends != Ends::Unsaid) {
+                let own = self.of(&companion, asking.db);
+                let lifetime = own.and_then(|rule| rule.max_lifetime);
+                parts.push(Part {
+                    key: companion.into(),
+                    expiry: Expiry::Follows,
+                    lifetime,
+                    window: own.and_then(|rule| rule.stay_destroyed).filter(|_| lifetime.is_some()),
+                    seen: Seen::Free,
+                    birth: Birth::Stays,
+                    loses: false,
+                });
+            }
+        }
+        parts
+    }
+}
+
+impl Ruled<'_, '_> {
+    /// Whether somebody has written the session since this connection read it.
+    fn is_outdated(&self, asking: &Asking<'_>) -> bool {
+        self.target.creates == Creates::Yes && asking.sightings.is_outdated(asking.mark(self.target.key))
+    }
+}
+
+impl Rule {
+    /// What the writer knows of a session that may have been destroyed.
+    fn seen(&self, target: &Target<'_>, asking: &Asking<'_>) -> Seen {
+        let mark = asking.mark(target.key);
+        match (self.stay_destroyed, target.creates, self.reopen) {
+            (Some(_), Creates::Yes, _) if asking.sightings.is_destroying(mark) => Seen::Free,
+            (Some(_), Creates::Yes, Reopen::Read) => asking.sightings.of(mark, asking.now),
+            (Some(_), Creates::Yes, Reopen::Never) => Seen::Nothing,
+            (None, ..) | (Some(_), Creates::No | Creates::New | Creates::Lock, _) => Seen::Free,
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Whether the command alone does all there is to do for it.
+    fn is_plain(&self) -> bool {
+        let Self { expiry, lifetime, loses, window, seen, .. } = self;
+        *expiry == Expiry::LeftAlone && lifetime.is_none() && !(*loses && window.is_some()) && *seen == Seen::Free
+    }
+}
+
+/// How a write is carried out that a script may have to decide on.
+fn way(command: &Command<'_>, ruled: &[Ruled<'_, '_>], parts: &[Part<'_>], asking: &Asking<'_>) -> Way {
+    let ([Ruled { target, .. }], [part]) = (ruled, parts) else { return Way::Scripted };
+    // What says `OK`, and nothing else if there is nothing yet.
+    let is_set = command.is("set") && matches!(command.request.len(), 3 | 5) || command.is("setex") || command.is("psetex");
+    let is_only_guarded = Part { seen: Seen::Free, ..part.clone() }.is_plain();
+    let is_length = match target.ends {
+        Ends::After(length) => !length.is_zero(),
+        Ends::Unsaid => command.request.len() == 3,
+        Ends::Set => false,
+    };
+    if !is_set || !is_only_guarded || !is_length {
+        return Way::Scripted;
+    }
+    let may_try = asking.may_try && asking.sightings.is_there(asking.mark(target.key));
+    if may_try { Way::WhereItIs } else { Way::Created(part.seen) }
+}
+
+fn encoded(words: &[&[u8]]) -> Vec<u8> {
+    let mut request = Vec::new();
+    encode::request(&mut request, words);
+    request
+}
+
+/// A `SET`, `SETEX` or `PSETEX` as a `SET` of what is there.
+fn where_it_is<'a>(command: &Command<'_>, words: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    match words {
+        [_, key, length, value] if command.is("setex") => vec![b"SET", key, value, b"EX", length, b"XX"],
+        [_, key, length, value] if command.is("psetex") => vec![b"SET", key, value, b"PX", length, b"XX"],
+        words => [words, &[b"XX"]].concat(),
+    }
+}
+
+/// Whether it is a `SET` without a time to live, that can be given one in so many words.
+fn takes_expiry(command: &Command<'_>) -> bool {
+    let known: [&[u8]; 3] = [b"nx", b"xx", b"get"];
+    command.is("set")
+        && command.request.args_from(3).all(|word| known.iter().any(|known| word.eq_ignore_ascii_case(known)))
+}
+
+/// A value that may be there already, so that writing it only moves its end. `given`: the expiry it is given.
+fn identical(command: &Command<'_>, ruled: &[Ruled<'_, '_>], given: Option<&str>) -> Option<Identical> {
+    let [Ruled { target, rule }] = ruled else { return None };
+    let request = &command.request;
+    let has_length = request.len() == 5 && (request.is(3, "ex") || request.is(3, "px"));
+    let is_whole = command.is("set") && (request.len() == 3 || has_length);
+    if !rule.touch_identical || !is_whole && !command.is("setex") && !command.is("psetex") {
+        return None;
+    }
+    let word = if command.is("set") { 2 } else { 3 };
+    let length = match (target.ends, given.and_then(|millis| millis.parse().ok())) {
+        (Ends::After(length), _) => length,
+        (Ends::Unsaid, Some(millis)) => Duration::from_millis(millis),
+        (Ends::Unsaid | Ends::Set, _) => return None,
+    };
+    (!length.is_zero()).then(|| Identical { word, length, slack: rule.slack(length) })
+}
