@@ -255,7 +255,11 @@ impl Source {
         'deeper: loop {
             for (name, value) in table {
                 let here = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
-                let nested = matches!(value.get_ref(), DeValue::Table(inner) if covers(inner, span));
+                let nested = match value.get_ref() {
+                    DeValue::Table(inner) => covers(inner, span),
+                    DeValue::Array(items) => items.iter().any(|item| table_over(item.get_ref(), span).is_some()),
+                    _ => false,
+                };
                 if !here(name.span()) && !here(value.span()) && !nested {
                     continue;
                 }
@@ -268,12 +272,24 @@ impl Source {
                         table = inner;
                         continue 'deeper;
                     }
+                    DeValue::Array(items) => match items.iter().find_map(|item| table_over(item.get_ref(), span)) {
+                        Some(inner) => {
+                            table = inner;
+                            continue 'deeper;
+                        }
+                        None => return key,
+                    },
                     _ => return key,
                 }
             }
             return key;
         }
     }
+}
+
+/// An item of an array, if it is a table with a key or value that covers `span`.
+fn table_over<'t, 's>(item: &'t DeValue<'s>, span: &Range<usize>) -> Option<&'t DeTable<'s>> {
+    if let DeValue::Table(table) = item { Some(table).filter(|table| covers(table, span)) } else { None }
 }
 
 /// Whether a key or value of `table`, or of a table in it, covers `span`.

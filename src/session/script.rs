@@ -295,27 +295,55 @@ impl Words {
     }
 }
 
-/// The command a script of ours runs, as its client has asked it; `None` if the request is none of ours.
-///
-/// For whoever looks what became of a lost write: what the rules add does not change what to look for.
-pub fn command_of(request: &Request<'_>) -> Option<Vec<u8>> {
+/// A request of ours, taken apart.
+struct Call {
+    which: Which,
+    keys: usize,
+    /// Where the command begins it passes on.
+    command: usize,
+}
+
+fn call(request: &Request<'_>) -> Option<Call> {
     if !request.is(0, "eval") && !request.is(0, "evalsha") {
         return None;
     }
     let which = Scripts::new().of(request)?;
     let keys = request.arg(2).and_then(decimal).and_then(|keys| usize::try_from(keys).ok())?;
+    let head = match which {
+        Which::Write | Which::WriteResp3 => HEAD + WORDS * (keys / 3),
+        Which::Create => 2,
+        Which::Destroy | Which::Repair => 0,
+    };
+    Some(Call { which, keys, command: 3 + keys + head })
+}
+
+/// The command a script of ours runs, as its client has asked it; `None` if the request is none of ours.
+///
+/// For whoever looks what became of a lost write: what the rules add does not change what to look for.
+pub fn command_of(request: &Request<'_>) -> Option<Vec<u8>> {
+    let Call { which, keys, command } = call(request)?;
     let words: Vec<&[u8]> = match which {
-        Which::Write | Which::WriteResp3 => request.args_from(3 + keys + HEAD + WORDS * (keys / 3)).collect(),
-        Which::Create => request.args_from(3 + keys + 2).collect(),
-        Which::Destroy => {
-            let name = request.arg(3 + keys);
-            name.into_iter().chain(request.args_from(3).take(keys).step_by(3)).collect()
-        }
+        Which::Write | Which::WriteResp3 | Which::Create => request.args_from(command).collect(),
+        Which::Destroy => request.arg(command).into_iter().chain(request.args_from(3).take(keys).step_by(3)).collect(),
         Which::Repair => return None,
     };
     let mut command = Vec::new();
     encode::request(&mut command, &words);
     Some(command)
+}
+
+/// The same request of ours with another command, for whoever sends a lost one again.
+pub fn with_command(request: &Request<'_>, command: &Request<'_>) -> Option<Vec<u8>> {
+    let Call { which, command: place, .. } = call(request)?;
+    let words: Vec<&[u8]> = match which {
+        Which::Write | Which::WriteResp3 | Which::Create => {
+            request.args_from(0).take(place).chain(command.args_from(0)).collect()
+        }
+        Which::Destroy | Which::Repair => request.args_from(0).collect(),
+    };
+    let mut again = Vec::new();
+    encode::request(&mut again, &words);
+    Some(again)
 }
 
 /// Whether a command's reply differs between the protocols where it comes out of a script.

@@ -357,6 +357,9 @@ impl Lane {
         metrics.found_executed.increment(endings.executed);
         metrics.replayed.increment(endings.replayed);
         metrics.refused.increment(endings.refused);
+        if endings.forbidden > 0 {
+            self.server.scripts_are_forbidden();
+        }
         endings != Endings::default()
     }
 

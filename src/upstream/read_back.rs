@@ -104,6 +104,14 @@ impl Plan {
         const OK: &[u8] = b"+OK\r\n";
         let arg = |index| request.arg(index);
         match (request.name().to_ascii_lowercase().as_slice(), request.len()) {
+            // Had it not been there, it would not be now.
+            (b"set", 4) if request.is(3, "xx") => self.value(arg(1)?, arg(2)?, None),
+            (b"set", 6) if request.is(3, "ex") && request.is(5, "xx") => {
+                self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1000)?));
+            }
+            (b"set", 6) if request.is(3, "px") && request.is(5, "xx") => {
+                self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1)?));
+            }
             (b"set", 3) => self.value(arg(1)?, arg(2)?, None),
             (b"set", 5) if request.is(3, "ex") => self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1000)?)),
             (b"set", 5) if request.is(3, "px") => self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1)?)),
@@ -187,6 +195,8 @@ mod tests {
             (&["SET", "k", "v", "EX", "60"], &["$1\r\nv\r\n", ":58500\r\n"], ok),
             (&["SET", "k", "v", "px", "60000"], &["$1\r\nv\r\n", ":59500\r\n"], ok),
             // The same value, written before: its time to live is older.
+            (&["SET", "k", "v", "EX", "60", "XX"], &["$1\r\nv\r\n", ":58500\r\n"], ok),
+            (&["SET", "k", "v", "XX"], &["_\r\n", ":-2\r\n"], unknown),
             (&["SETEX", "k", "60", "v"], &["$1\r\nv\r\n", ":58300\r\n"], unknown),
             (&["SETEX", "k", "60", "v"], &["$1\r\nv\r\n", ":60000\r\n"], unknown),
             (&["PSETEX", "k", "60000", "v"], &["$1\r\nv\r\n", ":59000\r\n"], ok),

@@ -284,7 +284,9 @@ impl Recovery {
         let Ticket { audience, hold, lease, aftermath, .. } = self.queue.pop()?;
         self.link.has_answered = true;
         if let Some(which) = aftermath.as_ref().and_then(Aftermath::teaches) {
-            self.link.knows[which as usize] = true;
+            let is_forbidden = frame.starts_with(b"-NOPERM this user") || frame.starts_with(b"-NOPERM User");
+            self.link.knows[which as usize] = !is_forbidden;
+            self.endings.forbidden += u64::from(is_forbidden);
         }
         if let Some(lease) = lease {
             lease.hear(frame);

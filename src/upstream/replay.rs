@@ -19,7 +19,10 @@ pub(super) fn again(write: &[u8], elapsed: Duration) -> Option<Vec<u8>> {
     match (request.name().to_ascii_lowercase().as_slice(), request.len()) {
         (b"set", 5) if request.is(3, "ex") => with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)]),
         (b"set", 5) if request.is(3, "px") => with(&request, &[(4, &left(4, 1)?)]),
+        (b"set", 6) if request.is(5, "xx") && request.is(3, "ex") => with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)]),
+        (b"set", 6) if request.is(5, "xx") && request.is(3, "px") => with(&request, &[(4, &left(4, 1)?)]),
         (b"set", 3) => Some(write.to_vec()),
+        (b"set", 4) if request.is(3, "xx") => Some(write.to_vec()),
         (b"set", 5) if request.is(3, "exat") || request.is(3, "pxat") => Some(write.to_vec()),
         (b"setex", 4) => with(&request, &[(0, b"PSETEX"), (2, &left(2, 1000)?)]),
         (b"psetex", 4) => with(&request, &[(2, &left(2, 1)?)]),
@@ -66,13 +69,15 @@ mod tests {
     #[test]
     fn what_leaves_the_same_behind_is_sent_again() {
         let same =
-            ["SET k v", "SET k v PXAT 12345", "MSET a 1 b 2", "DEL a b", "UNLINK a", "EXPIREAT k 12345", "PERSIST k"];
+            ["SET k v", "SET k v XX", "SET k v PXAT 12345", "MSET a 1 b 2", "DEL a b", "UNLINK a", "EXPIREAT k 12345", "PERSIST k"];
         for write in same {
             assert_eq!(said(write).as_deref(), Some(write));
         }
         for (write, again) in [
             ("set k v ex 10", "set k v PX 8500"),
             ("SET k v PX 1501", "SET k v PX 1"),
+            ("SET k v EX 10 XX", "SET k v PX 8500 XX"),
+            ("SET k v PX 2000 XX", "SET k v PX 500 XX"),
             ("SETEX k 10 v", "PSETEX k 8500 v"),
             ("PSETEX k 2000 v", "PSETEX k 500 v"),
             ("EXPIRE k 60", "PEXPIRE k 58500"),
@@ -88,7 +93,6 @@ mod tests {
             "SET k v NX",
             "SET k v PX 10 NX",
             "SET k v GET",
-            "SET k v XX",
             "SET k v EX",
             "SET k v EX 1",
             "SET k v KEEPTTL",

@@ -73,6 +73,8 @@ struct State {
     learned_run: Option<String>,
     /// Why the server does not tell of changes, so that it is logged once.
     untracked: Option<String>,
+    /// With which credentials our scripts were last forbidden.
+    forbidden: Option<u64>,
 }
 
 /// A connection that is ready.
@@ -250,6 +252,17 @@ impl Server {
             let cause = cause.to_string();
             warn!(address = %self.access().dial.address, cause, "upstream connection lost");
             state.trouble = Some(cause);
+        }
+    }
+
+    /// The server does not let us run a script the session rules need. Logged once for each configuration.
+    pub(super) fn scripts_are_forbidden(&self) {
+        let generation = self.generation();
+        if self.state().forbidden.replace(generation) != Some(generation) {
+            warn!(
+                "the server's ACL forbids what session rules need, and clients are told so: give our user +eval, +evalsha \
+                 and the keys cloakroom:*"
+            );
         }
     }
 

@@ -106,6 +106,8 @@ pub(super) struct Endings {
     pub(super) replayed: u64,
     /// Requests the server would not execute for now, and that are sent again.
     pub(super) refused: u64,
+    /// Scripts of ours the server does not let us run.
+    pub(super) forbidden: u64,
 }
 
 impl Endings {
@@ -116,6 +118,7 @@ impl Endings {
         self.executed += other.executed;
         self.replayed += other.replayed;
         self.refused += other.refused;
+        self.forbidden += other.forbidden;
     }
 }
 

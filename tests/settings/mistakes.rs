@@ -57,8 +57,9 @@ fn a_mistake_is_named_with_its_place_and_what_would_be_valid() {
         Case { text: "[listen]\naddress = \"a:1\"\n[listen]", line: 3, says: &["duplicate"] },
         Case { text: "listen", line: 1, says: &[] },
         Case { text: "[cache]\nmax_size = \"128KiB\"", line: 2, says: &["cache.max_size", "workers"] },
-        Case { text: "[[session]]\nkeys = []", line: 1, says: &["session"] },
-        Case { text: "[[session]]\nkeys = [\"s:*\"]", line: 1, says: &["session"] },
+        Case { text: "[[session]]\nkeys = []", line: 1, says: &["session", "keys"] },
+        Case { text: "[[session]]\nkeys = [\"s:*\"]\nexpiry = 5", line: 3, says: &["session.expiry"] },
+        Case { text: "[commands]\ndeny = [\"a b\"]", line: 2, says: &["commands.deny", "config|set"] },
     ];
     for Case { text, line, says } in cases {
         let directory = directory(&[("bad.toml", text)]);

@@ -191,7 +191,7 @@ fn start(plan: &Plan, network: &Rc<Network>) -> (Workers, Vec<JoinHandle<()>>) {
     };
     let server = Server::new(access, 0, &upstream, None, metrics.upstream.clone());
     let limits = Limits { in_flight: plan.in_flight, pinned: plan.pinned, ..Limits::default() };
-    let settings = Settings { limits, upstream, db: 0, logs_commands: false, cache: None };
+    let settings = Settings { limits, upstream, db: 0, logs_commands: false, cache: None, rules: None };
     let door = Door { users: Arc::new(Users::default()), tls: None, max_clients: 1000 };
     let (workers, futures) = Workers::simulate(plan.workers, &settings, server, door, metrics);
     tasks.extend(futures.into_iter().map(spawn_local));

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -178,7 +179,7 @@ impl Recovery {
             && ticket.tries < MAX_TRIES
             && ticket.hold.as_ref().is_some_and(|hold| hold.is_untouched())
             && ticket.is_waited_for();
-        if is_harmless { replay::again(request, now - ticket.since).map(Bytes::from) } else { None }
+        if is_harmless { again(request, now - ticket.since) } else { None }
     }
 
     /// Once all is known of the lost writes: those that are sent again go first, then everything else.
@@ -208,6 +209,17 @@ impl Recovery {
         self.endings.replayed += first.len() as u64;
         self.queue.put_first(first);
     }
+}
+
+/// What to send in place of a lost write, or of the script the session rules have had run it.
+fn again(request: &[u8], elapsed: Duration) -> Option<Bytes> {
+    let mut parser = Parser::default();
+    let request = parser.known(request)?;
+    let Some(command) = session::command_of(&request) else {
+        return replay::again(request.frame(), elapsed).map(Bytes::from);
+    };
+    let again = replay::again(&command, elapsed)?;
+    session::with_command(&request, &Parser::default().known(&again)?).map(Bytes::from)
 }
 
 /// For each client the place of its last write that was wholly written.
