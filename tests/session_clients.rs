@@ -23,12 +23,12 @@ mod slow_page;
 
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use application::Application;
 use browser::Browser;
 use slow_page::SlowPage;
-use support::{Proxy, RedisServer};
+use support::{Proxy, RedisServer, wait_until};
 
 /// A session client, and how it is.
 struct Client {
@@ -164,24 +164,18 @@ fn a_session_logged_out_through_one_proxy_stays_so_through_another_with_redis_ra
     stays_logged_out_by_another_proxy(&REDIS_RACK);
 }
 
-/// The page that follows a logout comes with the old cookie, for Express leaves it with the browser. It may come on the
-/// connection on which the slow page still has to write; only the application knows which of them has seen what.
 #[test]
 fn with_reopen_never_an_old_cookie_shown_meanwhile_brings_no_session_back() {
     for client in [&CONNECT_REDIS, &FLASK_SESSION, &REDIS_RACK] {
-        let server = RedisServer::plain();
-        let proxy = proxy_with(&server, client, &["reopen = \"never\""]);
-        let [here] = Application::start(client.name, &[], [proxy.port()]);
-        for page in [CHANGES, READS] {
-            let (alice, session) = log_in(&here, &server);
-            let slow = SlowPage::begin(&alice, &here, page);
-            assert_eq!(alice.clone().ask(&here, "POST /logout"), "200 bye");
-            assert_eq!(alice.clone().ask(&here, "GET /name"), "401 nobody");
-            assert!(slow.finish().starts_with("200 "));
-            let left = what_is_left_of(&session, &alice, [&here], &server);
-            assert_eq!(left, Left::Nothing, "{page}, {}", client.name);
-            log_in_again(&alice, &here, &here);
-        }
+        stays_logged_out_when_the_cookie_is_shown(client, &["reopen = \"never\""]);
+    }
+}
+
+#[test]
+#[ignore = "the profiles say `reopen = \"read\"`, and requests share a connection"]
+fn an_old_cookie_shown_meanwhile_brings_no_session_back_by_the_profiles_alone() {
+    for client in [&CONNECT_REDIS, &FLASK_SESSION, &REDIS_RACK] {
+        stays_logged_out_when_the_cookie_is_shown(client, &[]);
     }
 }
 
@@ -201,6 +195,23 @@ fn who_has_logged_out_can_log_in_again_at_once_with_the_old_cookie() {
             assert_eq!(!is_gone(&session, &server), client.takes_any_id, "{} is not as we know it", client.name);
         }
     }
+}
+
+/// The slow page gives the browser its cookie back, and leaves `expires:`, so that a login keeps the id. In any later
+/// second than that page's it writes `expires:`, which exists, before `session:`, which it has read as gone.
+#[test]
+#[ignore = "the write of `expires:` uses up what was seen of `session:`, and the login is discarded"]
+fn who_has_logged_out_of_catalyst_during_a_slow_page_can_log_in_again() {
+    let server = RedisServer::plain();
+    let proxy = proxy(&server, &CATALYST);
+    let [here, there] = Application::start(CATALYST.name, &[], [proxy.port(); 2]);
+    let (left, alice) = log_out_during(CHANGES, &here, &there, &server);
+    assert_eq!(left, Left::Expiry, "the client is not as we know it");
+
+    let second = || SystemTime::UNIX_EPOCH.elapsed().map(|since| since.as_secs()).expect("a clock that is set");
+    let before = second();
+    wait_until("a second is over", || second() > before);
+    log_in_again(&alice, &here, &there);
 }
 
 /// Why phpredis needs that permission: it keeps the id of an old cookie, and is told that its session is written.
@@ -290,8 +301,28 @@ fn stays_logged_out(client: &Client) {
         for elsewhere in [Some(&there), Some(&here).filter(|_| client.is_concurrent)].into_iter().flatten() {
             let (left, alice) = log_out_during(page, &here, elsewhere, &server);
             assert_eq!(left, client.leaves_through_proxy, "{page}");
-            log_in_again(&alice, elsewhere, &here);
+            if left == Left::Nothing {
+                log_in_again(&alice, elsewhere, &here);
+            }
         }
+    }
+}
+
+/// The page that follows a logout comes with the old cookie, for Express leaves it with the browser. It may come on the
+/// connection on which the slow page still has to write; only the application knows which of them has seen what.
+fn stays_logged_out_when_the_cookie_is_shown(client: &Client, lines: &[&str]) {
+    let server = RedisServer::plain();
+    let proxy = proxy_with(&server, client, lines);
+    let [here] = Application::start(client.name, &[], [proxy.port()]);
+    for page in [CHANGES, READS] {
+        let (alice, session) = log_in(&here, &server);
+        let slow = SlowPage::begin(&alice, &here, page);
+        assert_eq!(alice.clone().ask(&here, "POST /logout"), "200 bye");
+        assert_eq!(alice.clone().ask(&here, "GET /name"), "401 nobody");
+        assert!(slow.finish().starts_with("200 "));
+        let left = what_is_left_of(&session, &alice, [&here], &server);
+        assert_eq!(left, Left::Nothing, "{page}, {}", client.name);
+        log_in_again(&alice, &here, &here);
     }
 }
 
@@ -304,7 +335,9 @@ fn stays_logged_out_by_another_proxy(client: &Client) {
         for (writer, elsewhere) in [(&here, &there), (&there, &here)] {
             let (left, alice) = log_out_during(page, writer, elsewhere, &server);
             assert_eq!(left, client.leaves_through_proxy, "{page}");
-            log_in_again(&alice, elsewhere, writer);
+            if left == Left::Nothing {
+                log_in_again(&alice, elsewhere, writer);
+            }
         }
     }
 }
