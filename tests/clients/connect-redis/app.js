@@ -2,6 +2,8 @@
 // node-redis speaking RESP3. Everything is at its default, only the address is set.
 "use strict";
 
+const { connect } = require("node:net");
+
 const express = require("express");
 const session = require("express-session");
 const { RedisStore } = require("connect-redis");
@@ -21,9 +23,16 @@ app.post("/login", (req, res) => {
 
 app.use((req, res, next) => (req.session.member ? next() : res.status(401).send("nobody")));
 
-app.get("/name", (req, res) => res.send(req.session.member.name));
+const sendName = (req, res) => res.send(req.session.member.name);
+const countVisit = (req, res) => res.send(String(++req.session.member.visits));
 
-app.post("/visit", (req, res) => res.send(String(++req.session.member.visits)));
+/** Another service of this machine is asked first; that takes as long as it takes. */
+const askService = (req, res, next) => connect(Number(req.query.service), "127.0.0.1").resume().once("close", () => next());
+
+app.get("/name", sendName);
+app.get("/slow-name", askService, sendName);
+app.post("/visit", countVisit);
+app.post("/slow-visit", askService, countVisit);
 
 // A session is JSON, so bytes travel as the characters 0 to 255: escapes and UTF-8 on the wire.
 app.put("/note", express.raw({ type: () => true, limit: "1mb" }), (req, res) => {

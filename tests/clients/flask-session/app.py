@@ -4,6 +4,7 @@ Flask-Session on redis-py, which speaks RESP3. Everything is at its default, onl
 """
 
 import os
+from socket import create_connection
 
 from flask import Flask, Response, abort, request, session
 from flask_session import Session
@@ -32,10 +33,22 @@ def name():
     return session["name"]
 
 
+@app.get("/slow-name")
+def slow_name():
+    ask_service()
+    return name()
+
+
 @app.post("/visit")
 def visit():
     session["visits"] += 1
     return str(session["visits"])
+
+
+@app.post("/slow-visit")
+def slow_visit():
+    ask_service()
+    return visit()
 
 
 @app.put("/note")
@@ -59,3 +72,9 @@ def change_id():
 def log_out():
     session.clear()
     return "bye"
+
+
+def ask_service():
+    """Another service of this machine; that takes as long as it takes."""
+    with create_connection(("127.0.0.1", int(request.args["service"]))) as service:
+        service.recv(1)

@@ -23,6 +23,12 @@ if (!isset($_SESSION['name'])) {
 switch ("$_SERVER[REQUEST_METHOD] $path") {
     case 'GET /name':
         exit($_SESSION['name']);
+    case 'GET /slow-name':
+        ask_service();
+        exit($_SESSION['name']);
+    case 'POST /slow-visit':
+        ask_service();
+        exit((string) ++$_SESSION['visits']);
     case 'POST /visit':
         exit((string) ++$_SESSION['visits']);
     case 'PUT /note':
@@ -39,4 +45,10 @@ switch ("$_SERVER[REQUEST_METHOD] $path") {
         exit('bye');
     default:
         http_response_code(404);
+}
+
+/** Another service of this machine; that takes as long as it takes. */
+function ask_service(): void
+{
+    stream_get_contents(stream_socket_client("tcp://127.0.0.1:$_GET[service]"));
 }

@@ -17,6 +17,7 @@ __PACKAGE__->config(
     name              => 'Diary',
     'Plugin::Session' => {
         redis_server => "$ENV{REDIS_HOST}:$ENV{REDIS_PORT}",
+        (defined $ENV{SESSION_EXPIRES} ? (expires => $ENV{SESSION_EXPIRES}) : ()),
         (defined $ENV{REDIS_RECONNECT} ? (redis_reconnect => $ENV{REDIS_RECONNECT}) : ()),
     },
 );

@@ -1,6 +1,7 @@
 package Diary::Controller::Root;
 
 use v5.36;
+use IO::Socket::INET;
 use Moose;
 use namespace::autoclean;
 
@@ -25,6 +26,18 @@ sub name : Local GET ($self, $c, @) {
 
 sub visit : Local POST ($self, $c, @) {
     return unless $self->is_known($c);
+    $c->response->body(++$c->session->{visits});
+}
+
+sub slow_name : Path('slow-name') GET ($self, $c, @) {
+    return unless $self->is_known($c);
+    ask_service($c);
+    $c->response->body($c->session->{name});
+}
+
+sub slow_visit : Path('slow-visit') POST ($self, $c, @) {
+    return unless $self->is_known($c);
+    ask_service($c);
     $c->response->body(++$c->session->{visits});
 }
 
@@ -69,6 +82,13 @@ sub is_known ($self, $c) {
     $c->response->status(401);
     $c->response->body('nobody');
     return 0;
+}
+
+# Another service of this machine is asked; that takes as long as it takes.
+sub ask_service ($c) {
+    my $port    = $c->request->query_parameters->{service};
+    my $service = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "no service: $@";
+    readline $service;
 }
 
 __PACKAGE__->meta->make_immutable;
