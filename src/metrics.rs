@@ -376,12 +376,18 @@ fn describe() {
     count!("cloakroom_cache_evictions_total", "Values that had to leave memory for others.");
     count!("cloakroom_sessions_created_total", "Sessions that came into being.");
     count!("cloakroom_sessions_destroyed_total", "Sessions that a client has destroyed.");
-    count!("cloakroom_sessions_expired_total", "Sessions that were there when last read, and have ended by themselves.");
+    count!(
+        "cloakroom_sessions_expired_total",
+        "Sessions that were there when last read, and have ended by themselves."
+    );
     count!("cloakroom_session_late_writes_total", "Writes that would have brought a destroyed session back.");
     count!("cloakroom_session_expiries_added_total", "Expiries added to sessions that would have had none.");
     count!("cloakroom_session_touches_saved_total", "Touches that were answered here, or had nothing to move.");
     count!("cloakroom_session_oversized_total", "Values refused because they are larger than max_value_size.");
-    count!("cloakroom_session_lost_updates_total", "Writes of sessions somebody else had written since they were read.");
+    count!(
+        "cloakroom_session_lost_updates_total",
+        "Writes of sessions somebody else had written since they were read."
+    );
     count!("cloakroom_forbidden_requests_total", "Requests refused by [commands].");
     spread!("cloakroom_session_value_bytes", "Sizes of the values written into sessions.");
     spread!("cloakroom_cache_proof_age_seconds", "How old the proofs of hits were, at most; one sample each 50 ms.");

@@ -172,7 +172,6 @@ fn with_reopen_never_an_old_cookie_shown_meanwhile_brings_no_session_back() {
 }
 
 #[test]
-#[ignore = "the profiles say `reopen = \"read\"`, and requests share a connection"]
 fn an_old_cookie_shown_meanwhile_brings_no_session_back_by_the_profiles_alone() {
     for client in [&CONNECT_REDIS, &FLASK_SESSION, &REDIS_RACK] {
         stays_logged_out_when_the_cookie_is_shown(client, &[]);
@@ -200,7 +199,6 @@ fn who_has_logged_out_can_log_in_again_at_once_with_the_old_cookie() {
 /// The slow page gives the browser its cookie back, and leaves `expires:`, so that a login keeps the id. In any later
 /// second than that page's it writes `expires:`, which exists, before `session:`, which it has read as gone.
 #[test]
-#[ignore = "the write of `expires:` uses up what was seen of `session:`, and the login is discarded"]
 fn who_has_logged_out_of_catalyst_during_a_slow_page_can_log_in_again() {
     let server = RedisServer::plain();
     let proxy = proxy(&server, &CATALYST);

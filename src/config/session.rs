@@ -98,14 +98,15 @@ impl Profile {
         let touch = Some(Duration::from_secs(30));
         match self {
             // It never touches the session itself: who only reads would be logged out.
-            Self::Catalyst => {
-                Session { companion: Some(("expires:".to_owned(), "session:".to_owned())), ..rule }
-            }
-            // A touch with each request.
-            Self::Express | Self::Php => Session { touch, ..rule },
+            Self::Catalyst => Session { companion: Some(("expires:".to_owned(), "session:".to_owned())), ..rule },
+            // A touch with each request; many requests on one connection, and never an identifier again.
+            Self::Express => Session { touch, reopen: Reopen::Never, ..rule },
+            Self::Php => Session { touch, ..rule },
             // The whole value with each request, changed or not.
-            Self::Flask | Self::Rails => Session { touch, touch_identical: true, ..rule },
-            Self::Django | Self::Spring | Self::Gorilla | Self::Bare => rule,
+            Self::Flask => Session { touch, touch_identical: true, reopen: Reopen::Never, ..rule },
+            Self::Rails => Session { touch, touch_identical: true, ..rule },
+            Self::Django | Self::Spring => Session { reopen: Reopen::Never, ..rule },
+            Self::Gorilla | Self::Bare => rule,
         }
     }
 }
@@ -168,7 +169,11 @@ impl TryFrom<Written> for Session {
             None => preset.companion,
             Some([]) => None,
             Some([from, to]) if !from.is_empty() && !to.is_empty() => Some((from.clone(), to.clone())),
-            Some(_) => return Err("companion: expected two beginnings of keys, such as [\"expires:\", \"session:\"]".to_owned()),
+            Some(_) => {
+                return Err(
+                    "companion: expected two beginnings of keys, such as [\"expires:\", \"session:\"]".to_owned()
+                );
+            }
         };
         let length = |written: Option<Length>, preset| written.map_or(preset, |Length(length)| length);
         let keys = written.keys.unwrap_or(preset.keys);

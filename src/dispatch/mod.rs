@@ -24,9 +24,7 @@ use crate::command::{Command, Effect, ReplyForm};
 use crate::outbox::{Form, Outbox, Slot};
 use crate::resp::Protocol;
 use crate::session::Touch;
-use crate::upstream::{
-    Admission, Kind, Lane, LaneLimits, Outgoing, PinError, Pinned, Pool, Recalled, Repair, Server,
-};
+use crate::upstream::{Admission, Kind, Lane, LaneLimits, Outgoing, PinError, Pinned, Pool, Recalled, Repair, Server};
 
 /// A lane no client holds is closed when its last request was so long ago.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -111,11 +109,10 @@ impl Dispatch {
         self.databases.borrow_mut().insert(db);
     }
 
-    /// Sends a request on a connection shared with other clients. `holds`: whether its answer may be held in memory.
+    /// Sends a request on a connection shared with other clients.
     pub fn forward(
         &self,
         outgoing: &mut Outgoing<'_>,
-        holds: bool,
         protocol: Protocol,
         db: u32,
         track: &mut Track,
@@ -142,7 +139,7 @@ impl Dispatch {
         let Track { lane: Some((_, lane)), floor, write, waiting } = track else { unreachable!("just set") };
         let is_open = |slot: Option<Slot>| slot.is_some_and(|slot| !outbox.has_answered(slot));
         let mut miss = None;
-        if command.effect() == Effect::Read && holds {
+        if command.effect() == Effect::Read && outgoing.may_hold {
             let asker = Asker { floor: *floor, is_behind: is_open(*write) };
             match lane.recall(outgoing, outbox, form, asker, now) {
                 Recalled::Answered => return Forwarded::Sent,
@@ -170,14 +167,7 @@ impl Dispatch {
     }
 
     /// Answers a touch of a session here, if that changes little enough.
-    pub fn touch(
-        &self,
-        touch: &Touch<'_>,
-        db: u32,
-        track: &Track,
-        outbox: &Rc<Outbox>,
-        now: Instant,
-    ) -> bool {
+    pub fn touch(&self, touch: &Touch<'_>, db: u32, track: &Track, outbox: &Rc<Outbox>, now: Instant) -> bool {
         match &track.lane {
             Some((kind, lane)) if *kind == (Kind { protocol: Protocol::Resp3, db }) => {
                 lane.touch(touch, outbox, Asker { floor: track.floor, is_behind: false }, now)

@@ -211,7 +211,7 @@ impl Client {
             self.worker.dispatch.answered_elsewhere(&mut self.track);
         }
         let forwarded = match self.worker.settings().rules.clone() {
-            None => self.send(Outgoing::new(*command), true, now),
+            None => self.send(Outgoing::new(*command), now),
             Some(rules) => self.forward_by_rule(&rules, command, now),
         };
         match forwarded {
@@ -224,10 +224,10 @@ impl Client {
         }
     }
 
-    /// Sends a request on a connection shared with others. `holds`: whether its answer may be held in memory.
-    fn send(&mut self, mut outgoing: Outgoing<'_>, holds: bool, now: Instant) -> Forwarded {
+    /// Sends a request on a connection shared with others.
+    fn send(&mut self, mut outgoing: Outgoing<'_>, now: Instant) -> Forwarded {
         let dispatch = &self.worker.dispatch;
-        dispatch.forward(&mut outgoing, holds, self.protocol, self.db, &mut self.track, &self.outbox, now)
+        dispatch.forward(&mut outgoing, self.protocol, self.db, &mut self.track, &self.outbox, now)
     }
 
     /// Sends a request in place of the client's own; its reply is the client's. `reason` is for the connection it

@@ -43,6 +43,8 @@ pub(super) struct Writing {
     pub(super) creates: bool,
     /// It does so, if it does anything.
     pub(super) is_new: bool,
+    /// The reply tells how many it has brought into being.
+    pub(super) is_reported: bool,
     /// How many of them somebody else has written since this connection read them.
     pub(super) overwritten: u64,
     /// An expiry stands in the request itself.
@@ -51,6 +53,8 @@ pub(super) struct Writing {
     pub(super) ends: bool,
     /// How its reply tells that there is no session, if it counts as a read.
     pub(super) tells: Option<Tells>,
+    /// It is answered with an integer: one that a script cannot tell exactly comes as a text.
+    pub(super) is_number: bool,
     /// The client is told `0`, whatever was done.
     pub(super) is_hidden: bool,
     /// What is sent where the first try could not do it.
@@ -241,11 +245,18 @@ impl Aftermath {
         if let Some(tells) = writing.tells {
             marks.iter().for_each(|mark| self.sightings.read(*mark, !tells.is_gone(reply), now));
         }
-        if late == 0 && !did_nothing {
+        // What was there already needed no permission.
+        if created > 0 || !writing.is_reported && !did_nothing {
             self.used_up.borrow_mut().clear();
+        }
+        if late == 0 && (created > 0 || !did_nothing) {
             marks.iter().for_each(|mark| self.sightings.wrote(*mark, !writing.ends));
         }
-        Cow::Borrowed(if writing.is_hidden { b":0\r\n" } else { reply })
+        match peek::word(reply).filter(|_| writing.is_number) {
+            _ if writing.is_hidden => Cow::Borrowed(b":0\r\n"),
+            Some(number) => Cow::Owned([b":", number, b"\r\n"].concat()),
+            None => Cow::Borrowed(reply),
+        }
     }
 }
 

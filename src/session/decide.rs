@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::aftermath::{Aftermath, Awaits, Form, Second, Writing};
 use super::deed::{Deed, deed};
-use super::rule::{Rule, Rules, Touch};
+use super::rule::{Rules, Touch};
 use super::script::Which;
 use super::sightings::{Mark, Sightings};
 use crate::command::{Command, Touches};
@@ -125,7 +125,8 @@ impl Rules {
         other: Option<u32>,
     ) -> Decision {
         let db = other.unwrap_or(asking.db);
-        let sessions: Vec<_> = keys.filter_map(|key| Some((key, self.of(key, db)?.endless()?))).collect();
+        let sessions = keys.filter_map(|key| Some((key, self.of(key, db).filter(|rule| rule.ends())?)));
+        let sessions: Vec<_> = sessions.collect();
         if sessions.is_empty() {
             return Decision::AsIs(None);
         }
@@ -139,7 +140,7 @@ impl Rules {
 
     /// `PERSIST` does nothing: at most it finds that there is an expiry to be added.
     fn persist(&self, key: &[u8], asking: &Asking<'_>) -> Decision {
-        let Some(expiry) = self.of(key, asking.db).and_then(Rule::endless) else { return Decision::AsIs(None) };
+        let Some(rule) = self.of(key, asking.db).filter(|rule| rule.ends()) else { return Decision::AsIs(None) };
         let writing = Writing {
             marks: Box::new([asking.mark(key)]),
             is_hidden: true,
@@ -147,7 +148,7 @@ impl Rules {
             ..Writing::default()
         };
         Decision::Rewritten(Rewritten {
-            request: self.scripts.repair(&[(key, expiry)], None),
+            request: self.scripts.repair(&[(key, rule)], None),
             aftermath: Aftermath::new(asking.sightings, Awaits::Writing(writing)),
             also: None,
         })

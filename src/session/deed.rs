@@ -113,7 +113,7 @@ pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
         "msetnx" => each(command, Creates::New),
         "hincrby" | "hincrbyfloat" | "hsetnx" if is_lock(arg(2)) => lock(arg(1)),
         "hset" | "hmset" if request.len() == 4 && is_lock(arg(2)) => lock(arg(1)),
-        "append" | "bitfield" | "decr" | "decrby" | "geoadd" | "getset" | "hincrby" | "hincrbyfloat" | "hmset" | "hset"
+        "append" | "decr" | "decrby" | "geoadd" | "getset" | "hincrby" | "hincrbyfloat" | "hmset" | "hset"
         | "hsetnx" | "incr" | "incrby" | "incrbyfloat" | "lpush" | "pfadd" | "pfmerge" | "rpush" | "sadd"
         | "sdiffstore" | "setbit" | "setrange" | "sinterstore" | "sunionstore" | "xadd" | "zadd" | "zdiffstore"
         | "zincrby" | "zinterstore" | "zrangestore" | "zunionstore" | "geosearchstore" => creates(1),
@@ -148,7 +148,8 @@ pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
         // A point in time may have passed; a length of none is refused.
         "getex" if request.len() > 2 => ends_somehow(arg(1), request.is(2, "exat") || request.is(2, "pxat")),
         "getex" => Deed::Reads(Tells::Null),
-        "eval" | "evalsha" | "fcall" | "blmove" | "brpoplpush" | "restore-asking" => Deed::Escapes,
+        // A script cannot tell the numbers of `BITFIELD`.
+        "eval" | "evalsha" | "fcall" | "blmove" | "brpoplpush" | "restore-asking" | "bitfield" => Deed::Escapes,
         // What they leave behind ends when it would have; a script that reads only writes nothing.
         _ => Deed::Nothing,
     }
@@ -156,11 +157,52 @@ pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
 
 /// Commands that write a key and concern no rule: what they write was there before, and keeps its end.
 #[cfg(test)]
-pub(super) const HARMLESS: [&str; 44] = [
-    "blmpop", "blpop", "brpop", "bzmpop", "bzpopmax", "bzpopmin", "cluster", "debug", "exec", "failover", "flushall",
-    "flushdb", "hdel", "linsert", "lmpop", "lpop", "lpushx", "lrem", "lset", "ltrim", "memory", "migrate", "pfdebug",
-    "replicaof", "rpop", "rpushx", "slaveof", "spop", "srem", "swapdb", "watch", "xack", "xautoclaim", "xclaim", "xdel",
-    "xreadgroup", "xsetid", "xtrim", "zmpop", "zpopmax", "zpopmin", "zrem", "zremrangebylex", "zremrangebyrank",
+pub(super) const HARMLESS: [&str; 45] = [
+    "blmpop",
+    "blpop",
+    "brpop",
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
+    "cluster",
+    "debug",
+    "exec",
+    "failover",
+    "flushall",
+    "flushdb",
+    "hdel",
+    "linsert",
+    "lmpop",
+    "lpop",
+    "lpushx",
+    "lrem",
+    "lset",
+    "ltrim",
+    "memory",
+    "migrate",
+    "pfdebug",
+    "replicaof",
+    "rpop",
+    "rpushx",
+    "slaveof",
+    "spop",
+    "srem",
+    "swapdb",
+    "watch",
+    "xack",
+    "xautoclaim",
+    "xclaim",
+    "xdel",
+    "xreadgroup",
+    "xsetid",
+    "xtrim",
+    "zmpop",
+    "zpopmax",
+    "zpopmin",
+    "zrem",
+    "zremrangebylex",
+    "zremrangebyrank",
+    "zremrangebyscore",
 ];
 
 /// Magento keeps its lock in a field of the session.

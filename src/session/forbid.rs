@@ -12,6 +12,8 @@ use crate::resp::decimal;
 /// In the words of the server's own ACL.
 const NO_KEY: &str = "NOPERM this user has no permissions to access one of the keys used as arguments";
 
+const UNKNOWN_KEYS: &str = "NOPERM a command whose keys are not known is refused (commands.confine)";
+
 const TOO_MANY_WORDS: &str = "ERR a session is not written with more than 7000 words at a time";
 
 const NO_SWAP: &str = "NOPERM databases cannot be swapped where sessions have other rules in another";
@@ -56,7 +58,7 @@ impl Rules {
             }
             // Whatever it touches, other keys than sessions may be among it.
             Touches::Any if self.confine && !command.is("exec") => {
-                Some(no_permission(command.row().map_or("given", |row| row.name)))
+                Some(command.row().map_or(UNKNOWN_KEYS.into(), |row| no_permission(row.name)))
             }
             Touches::None | Touches::Any => None,
         }
@@ -67,6 +69,10 @@ impl Rules {
         let grows = command.is("setrange") || command.is("setbit") || command.is("bitfield");
         if command.request.frame().len() <= self.least_value_size() && !grows {
             return false;
+        }
+        if command.is("bitfield") {
+            let rule = command.request.arg(1).and_then(|key| self.of(key, db));
+            return rule.and_then(|rule| rule.max_value_size).is_some_and(|most| written(command) > most);
         }
         let Deed::Writes(targets) = deed(command, db) else { return false };
         let most = targets.iter().filter(|target| target.creates != Creates::Lock);

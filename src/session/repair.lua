@@ -1,14 +1,27 @@
--- Gives an expiry to the sessions that have none.
+-- Gives an end to the sessions that have none, or a later one than they may.
 --
--- KEYS: the sessions. ARGV: the database they are in ('': this one); of each its expiry, in milliseconds.
+-- KEYS: of each session the key, its birth mark.
+-- ARGV: the database they are in ('': this one); of each the expiry it is given where it has none (0: it is left alone), its
+--   lifetime (0: without an end), and how long its tombstone would stand, in milliseconds.
 --
 -- Returns as write.lua does, of a command that says 0.
-local given = 0
-if ARGV[1] ~= '' then redis.call('SELECT', ARGV[1]) end
-for i, key in ipairs(KEYS) do
-  if redis.call('PTTL', key) == -1 then
-    redis.call('PEXPIRE', key, ARGV[i + 1])
-    given = given + 1
+local call, given = redis.call, 0
+if ARGV[1] ~= '' then call('SELECT', ARGV[1]) end
+for i = 1, #KEYS / 2 do
+  local key, birth, at = KEYS[2 * i - 1], KEYS[2 * i], 3 * i - 2
+  local left, expiry, lifetime = call('PTTL', key), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  if left == -1 and expiry > 0 then
+    call('PEXPIRE', key, expiry)
+    left, given = expiry, given + 1
+  end
+  if left ~= -2 and lifetime > 0 then
+    local window = tonumber(ARGV[at + 3])
+    local life = call('PTTL', birth) - window
+    if life <= 0 then
+      call('SET', birth, 1, 'PX', lifetime + window)
+      life = lifetime
+    end
+    if left == -1 or left > life then call('PEXPIRE', key, life) end
   end
 end
 if given == 0 then return 0 end

@@ -41,7 +41,14 @@ pub struct Rule {
     pub(super) cache: bool,
     pub(super) touch: Option<Duration>,
     pub(super) touch_identical: bool,
-    companion: Option<(Box<[u8]>, Box<[u8]>)>,
+    companion: Option<Companion>,
+}
+
+/// Two beginnings of keys: who touches the first touches the second, too.
+#[derive(Debug)]
+struct Companion {
+    from: Box<[u8]>,
+    to: Box<[u8]>,
 }
 
 /// A touch that may be answered here.
@@ -108,7 +115,7 @@ impl Rule {
             cache: session.cache,
             touch: session.touch,
             touch_identical: session.touch_identical,
-            companion: session.companion.as_ref().map(|(from, to)| (bytes(from), bytes(to))),
+            companion: session.companion.as_ref().map(|(from, to)| Companion { from: bytes(from), to: bytes(to) }),
         }
     }
 
@@ -116,14 +123,14 @@ impl Rule {
         (self.databases.is_empty() || self.databases.contains(&db)) && self.keys.matches(key)
     }
 
-    /// The time to live of a session that has none.
-    pub(super) fn endless(&self) -> Option<Duration> {
-        self.expiry.into_iter().chain(self.max_lifetime).min()
+    /// Whether its sessions end, whatever their clients say.
+    pub(super) fn ends(&self) -> bool {
+        self.expiry.is_some() || self.max_lifetime.is_some()
     }
 
     /// The key that is touched with this one.
     pub(super) fn companion(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let (from, to) = self.companion.as_ref()?;
+        let Companion { from, to } = self.companion.as_ref()?;
         Some([to, key.strip_prefix(&**from)?].concat())
     }
 
@@ -141,6 +148,7 @@ pub(super) fn is_ours(key: &[u8]) -> bool {
 /// A key of ours beside a session's, in the same slot of a cluster.
 pub(super) fn beside(what: &[u8], key: &[u8]) -> Vec<u8> {
     let open = key.iter().position(|byte| *byte == b'{');
-    let has_tag = open.is_some_and(|open| key[open + 1..].iter().position(|byte| *byte == b'}').is_some_and(|end| end > 0));
+    let has_tag =
+        open.is_some_and(|open| key[open + 1..].iter().position(|byte| *byte == b'}').is_some_and(|end| end > 0));
     if has_tag { [what, key].concat() } else { [what, b"{", key, b"}"].concat() }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::rule::{BIRTH, TOMBSTONE, Rule, beside};
+use super::rule::{BIRTH, Rule, TOMBSTONE, beside};
 use crate::command::Command;
 use crate::config::OnStaleWrite;
-use crate::resp::{decimal, encode};
 use crate::resp::request::Request;
+use crate::resp::{decimal, encode};
 
 /// Words of a command a script can pass on: the server's Lua has no room for more than 8000 at a time.
 pub(super) const MOST_WORDS: usize = 7000;
@@ -135,7 +135,7 @@ impl Scripts {
     }
 
     /// The script a request of ours calls, by name or by its text.
-    fn of(&self, request: &Request<'_>) -> Option<Which> {
+    pub(super) fn of(&self, request: &Request<'_>) -> Option<Which> {
         let called = request.arg(1)?;
         Which::ALL.into_iter().find(|which| {
             let Script { text, digest } = self.script(*which);
@@ -153,13 +153,7 @@ impl Scripts {
     }
 
     /// A `SET`, `SETEX` or `PSETEX` of a session that may not be there.
-    pub(super) fn create(
-        &self,
-        key: &[u8],
-        seen: Seen,
-        on_stale_write: OnStaleWrite,
-        command: &[&[u8]],
-    ) -> Vec<u8> {
+    pub(super) fn create(&self, key: &[u8], seen: Seen, on_stale_write: OnStaleWrite, command: &[&[u8]]) -> Vec<u8> {
         let mut words = Words::new(self.script(Which::Create), 2);
         words.bytes(key);
         words.bytes(&beside(TOMBSTONE, key));
@@ -170,12 +164,7 @@ impl Scripts {
     }
 
     /// A write of sessions, by their rules.
-    pub(super) fn write(
-        &self,
-        parts: &[Part<'_>],
-        terms: Terms,
-        command: &[&[u8]],
-    ) -> Vec<u8> {
+    pub(super) fn write(&self, parts: &[Part<'_>], terms: Terms, command: &[&[u8]]) -> Vec<u8> {
         let Terms { on_stale_write, identical, room, is_resp3 } = terms;
         let Identical { word, length, slack } =
             identical.unwrap_or(Identical { word: 0, length: Duration::ZERO, slack: Duration::ZERO });
@@ -227,12 +216,19 @@ impl Scripts {
         words.request()
     }
 
-    /// Gives an expiry to those of these sessions that have none. `db`: if they are in another database.
-    pub(super) fn repair(&self, sessions: &[(&[u8], Duration)], db: Option<u32>) -> Vec<u8> {
-        let mut words = Words::new(self.script(Which::Repair), sessions.len());
-        sessions.iter().for_each(|(key, _)| words.bytes(key));
+    /// Gives an end to those of these sessions that have none, or too late a one. `db`: if they are in another database.
+    pub(super) fn repair(&self, sessions: &[(&[u8], &Rule)], db: Option<u32>) -> Vec<u8> {
+        let mut words = Words::new(self.script(Which::Repair), 2 * sessions.len());
+        for (key, rule) in sessions {
+            words.bytes(key);
+            words.beside(BIRTH, key, rule.max_lifetime.is_some());
+        }
         words.bytes(db.map(|db| db.to_string()).unwrap_or_default().as_bytes());
-        sessions.iter().for_each(|(_, expiry)| words.millis(*expiry));
+        for (_, rule) in sessions {
+            words.millis(rule.expiry.unwrap_or_default());
+            words.millis(rule.max_lifetime.unwrap_or_default());
+            words.millis(rule.stay_destroyed.unwrap_or_default());
+        }
         words.request()
     }
 }

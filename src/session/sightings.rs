@@ -133,8 +133,12 @@ impl Sightings {
     /// It has written a session.
     pub(super) fn wrote(&self, mark: Mark, is_there: bool) {
         let version = self.versions.write(mark, is_there);
-        if let Some(sighting) = self.seen.borrow_mut().iter_mut().rfind(|sighting| sighting.mark == mark) {
-            (sighting.version, sighting.is_there) = (version, is_there);
+        let mut seen = self.seen.borrow_mut();
+        let Some(place) = seen.iter().rposition(|sighting| sighting.mark == mark) else { return };
+        match is_there {
+            true => (seen[place].version, seen[place].is_there) = (version, true),
+            // What it has ended itself it has not read as gone.
+            false => drop(seen.remove(place)),
         }
     }
 

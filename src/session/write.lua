@@ -51,6 +51,16 @@ else
   reply = redis.pcall(unpack(ARGV, first))
 end
 if type(reply) == 'table' and reply.err then return reply end
+local exact
+if type(reply) == 'number' and math.abs(reply) > 9007199254740991 then
+  -- A number here is not exact any more.
+  if string.lower(ARGV[first]) == 'hincrby' then
+    exact = call('HGET', KEYS[1], ARGV[first + 2])
+  else
+    exact = call('GET', KEYS[1])
+  end
+  reply = exact
+end
 for i = 1, count do
   local key, birth, expiry, lifetime = KEYS[3 * i - 2], KEYS[3 * i], word(i, 1), tonumber(word(i, 2))
   local window = tonumber(word(i, 3))
@@ -89,6 +99,6 @@ for i = 1, count do
     end
   end
 end
-if created + destroyed + late + given + touched == 0 then return reply end
+if not exact and created + destroyed + late + given + touched == 0 then return reply end
 if reply == nil then reply = false end
 return {{ok = 'CLOAKROOM'}, reply, created, destroyed, late, given, touched}

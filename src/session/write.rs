@@ -16,7 +16,7 @@ use super::deed::{Creates, Ends, Target, Tells};
 use super::forbid::written;
 use super::rule::{Rule, Rules};
 use super::script::{Birth, Expiry, Identical, MOST_WORDS, Part, Seen, Terms, Which, differs_in_resp3};
-use crate::command::Command;
+use crate::command::{Command, Shape};
 use crate::config::Reopen;
 use crate::resp::{Protocol, encode};
 
@@ -46,7 +46,7 @@ impl Rules {
         let Some(Ruled { rule: first, .. }) = ruled.first() else { return Decision::AsIs(None) };
         let request = &command.request;
         // What `PERSIST` would do, it does not, where sessions expire.
-        let persists = command.is("getex") && request.is(2, "persist") && first.endless().is_some();
+        let persists = command.is("getex") && request.is(2, "persist") && first.ends();
         let mut words: Vec<&[u8]> = request.args_from(0).take(if persists { 2 } else { request.len() }).collect();
         let millis = first.expiry.map(|expiry| expiry.as_millis().to_string());
         let millis = millis.as_deref().filter(|_| takes_expiry(command));
@@ -68,9 +68,7 @@ impl Rules {
         let (request, form) = match way {
             Way::Alone if words.len() == request.len() => (None, None),
             Way::Alone => (Some(encoded(&words)), None),
-            Way::WhereItIs => {
-                (Some(encoded(&where_it_is(command, &words))), Some(Form::Guarded(first.on_stale_write)))
-            }
+            Way::WhereItIs => (Some(encoded(&where_it_is(command, &words))), Some(Form::Guarded(first.on_stale_write))),
             Way::Created(seen) => {
                 let request = self.scripts.create(&parts[0].key, seen, first.on_stale_write, &words);
                 (Some(request), Some(Form::SpelledOut(Which::Create)))
@@ -87,9 +85,13 @@ impl Rules {
             // What is new for sure may be a lock, which is no session.
             creates: creates(Creates::Yes),
             is_new: creates(Creates::New) && way == Way::Alone,
+            is_reported: form.is_some(),
             overwritten: ruled.iter().filter(|ruled| ruled.is_outdated(asking)).count() as u64,
             is_given: millis.is_some(),
-            ends: ruled.iter().any(|ruled| ruled.target.loses) && ruled.len() == targets.len() && !creates(Creates::Yes),
+            ends: ruled.iter().any(|ruled| ruled.target.loses)
+                && ruled.len() == targets.len()
+                && !creates(Creates::Yes),
+            is_number: command.shape() == Shape::Integer,
             tells: command.is("getex").then_some(Tells::Null),
             is_hidden: false,
             second: form.map(|form| Second { scripts: Arc::clone(&self.scripts), form }),
@@ -173,7 +175,8 @@ impl Part<'_> {
 fn way(command: &Command<'_>, ruled: &[Ruled<'_, '_>], parts: &[Part<'_>], asking: &Asking<'_>) -> Way {
     let ([Ruled { target, .. }], [part]) = (ruled, parts) else { return Way::Scripted };
     // What says `OK`, and nothing else if there is nothing yet.
-    let is_set = command.is("set") && matches!(command.request.len(), 3 | 5) || command.is("setex") || command.is("psetex");
+    let is_set =
+        command.is("set") && matches!(command.request.len(), 3 | 5) || command.is("setex") || command.is("psetex");
     let is_only_guarded = Part { seen: Seen::Free, ..part.clone() }.is_plain();
     let is_length = match target.ends {
         Ends::After(length) => !length.is_zero(),

@@ -86,6 +86,8 @@ pub struct Outgoing<'a> {
     pub also: Option<&'a [u8]>,
     /// What is sent behind it.
     pub repair: Option<Repair<'a>>,
+    /// Its answer may be held in memory.
+    pub may_hold: bool,
 }
 
 /// What gives sessions an expiry that a request may have left without one.
@@ -99,7 +101,7 @@ pub struct Repair<'a> {
 impl<'a> Outgoing<'a> {
     /// A request as it came, and no rule cares.
     pub fn new(command: Command<'a>) -> Self {
-        Self { command, request: command.request.frame(), aftermath: None, also: None, repair: None }
+        Self { command, request: command.request.frame(), aftermath: None, also: None, repair: None, may_hold: true }
     }
 }
 

@@ -19,7 +19,9 @@ pub(super) fn again(write: &[u8], elapsed: Duration) -> Option<Vec<u8>> {
     match (request.name().to_ascii_lowercase().as_slice(), request.len()) {
         (b"set", 5) if request.is(3, "ex") => with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)]),
         (b"set", 5) if request.is(3, "px") => with(&request, &[(4, &left(4, 1)?)]),
-        (b"set", 6) if request.is(5, "xx") && request.is(3, "ex") => with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)]),
+        (b"set", 6) if request.is(5, "xx") && request.is(3, "ex") => {
+            with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)])
+        }
         (b"set", 6) if request.is(5, "xx") && request.is(3, "px") => with(&request, &[(4, &left(4, 1)?)]),
         (b"set", 3) => Some(write.to_vec()),
         (b"set", 4) if request.is(3, "xx") => Some(write.to_vec()),
@@ -68,8 +70,16 @@ mod tests {
 
     #[test]
     fn what_leaves_the_same_behind_is_sent_again() {
-        let same =
-            ["SET k v", "SET k v XX", "SET k v PXAT 12345", "MSET a 1 b 2", "DEL a b", "UNLINK a", "EXPIREAT k 12345", "PERSIST k"];
+        let same = [
+            "SET k v",
+            "SET k v XX",
+            "SET k v PXAT 12345",
+            "MSET a 1 b 2",
+            "DEL a b",
+            "UNLINK a",
+            "EXPIREAT k 12345",
+            "PERSIST k",
+        ];
         for write in same {
             assert_eq!(said(write).as_deref(), Some(write));
         }

@@ -8,9 +8,25 @@ use toml::{Table, Value};
 
 use super::{directory, root, run};
 
+fn config_toml() -> String {
+    fs::read_to_string(root().join("config.toml")).expect("config.toml at the top of the repository")
+}
+
+/// The same with the keys that are commented out: lines that begin with `#` and no space.
+fn uncommented() -> String {
+    let lines = config_toml()
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') => key.to_owned(),
+            _ => line.to_owned(),
+        })
+        .collect::<Vec<_>>();
+    lines.join("\n")
+}
+
 /// The keys of `config.toml`, with their sections, and their values.
 fn keys() -> Vec<(String, Value)> {
-    let text = fs::read_to_string(root().join("config.toml")).expect("config.toml at the top of the repository");
+    let text = config_toml();
     let mut keys = Vec::new();
     collect("", &text.parse::<Table>().expect("TOML"), &mut keys);
     assert!(keys.len() > 20, "only {} keys", keys.len());
@@ -44,6 +60,28 @@ fn each_key_of_config_toml_is_its_default() {
     }
 }
 
+/// Rules there are none of by default: what one holds that says nothing is commented out.
+#[test]
+fn a_session_in_config_toml_is_the_default_rule() {
+    let table = uncommented().parse::<Table>().expect("TOML");
+    let [shown] = table["session"].as_array().expect("rules").as_slice() else { panic!("one rule") };
+    let shown = shown.as_table().expect("a rule");
+    for (key, value) in shown.iter().filter(|(key, _)| *key != "keys" && *key != "profile") {
+        let rule = |line: &str| {
+            let text = format!("[[session]]\nkeys = [\"a\"]\n{line}");
+            let directory = directory(&[("one.toml", &text)]);
+            let loaded = load(Some(&directory.path().join("one.toml")), &Flags::default());
+            format!("{:#?}", loaded.unwrap_or_else(|error| panic!("{error}")).config.sessions)
+        };
+        assert_eq!(rule(&format!("{key} = {value}")), rule(""), "{key}");
+    }
+    let directory = directory(&[("bad.toml", "[[session]]\nno_such_key = 1")]);
+    let error = run(directory.path(), &["--check", "--config", "bad.toml"]).error;
+    let (_, names) = error.split_once("expected").expect("the keys there are");
+    let known: BTreeSet<_> = names.split('`').skip(1).step_by(2).collect();
+    assert_eq!(known, shown.keys().map(String::as_str).collect(), "every key of a rule is shown");
+}
+
 /// A section that is asked for a key it does not have says which ones it has.
 #[test]
 fn config_toml_has_every_key_there_is() {
@@ -66,15 +104,17 @@ fn config_toml_has_every_key_there_is() {
             };
         }
     }
+    let is_of_a_rule = |key: &String| key.starts_with("session");
+    known.retain(|key| !is_of_a_rule(key));
     assert_eq!(known, shown);
 }
 
 #[test]
 fn every_key_has_a_sentence_in_config_toml() {
-    let text = fs::read_to_string(root().join("config.toml")).expect("config.toml at the top of the repository");
+    let text = config_toml();
     let lines: Vec<_> = text.lines().collect();
     for pair in lines.windows(2) {
-        if pair[1].contains(" = ") && !pair[1].starts_with('#') {
+        if pair[1].contains(" = ") && !pair[1].starts_with("# ") {
             assert!(pair[0].starts_with("# ") && pair[0].ends_with('.'), "no sentence above {}", pair[1]);
         }
     }
@@ -84,7 +124,14 @@ fn every_key_has_a_sentence_in_config_toml() {
 fn every_key_is_in_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md at the top of the repository");
     let rows: Vec<_> = readme.lines().filter(|line| line.starts_with("| `")).collect();
-    for (key, value) in keys() {
+    let table = uncommented().parse::<Table>().expect("TOML");
+    let rule = table["session"][0].as_table().expect("a rule").clone();
+    let of_a_rule = rule.into_iter().map(|(key, value)| match key.as_str() {
+        // What is shown of these is an example.
+        "profile" | "keys" => (format!("session.{key}"), Value::String(String::new())),
+        _ => (format!("session.{key}"), value),
+    });
+    for (key, value) in keys().into_iter().chain(of_a_rule) {
         let (section, name) = key.rsplit_once('.').expect("a key is in a section");
         // A row may name several keys of a section: `upstream.tls.cert_file`, `key_file`.
         let is_of = |row: &&&str| {

@@ -173,7 +173,8 @@ fn start(plan: &ProxyPlan, network: &Rc<Network>, tasks: &mut Vec<JoinHandle<()>
         reconnect: plan.reconnect,
     };
     let server = Server::new(access, 0, &upstream, Some(OWN_KEY.to_owned()), metrics.upstream.clone());
-    let settings = Settings { limits, upstream, db: 0, logs_commands: false, cache: Some(plan.cache.clone()), rules: None };
+    let settings =
+        Settings { limits, upstream, db: 0, logs_commands: false, cache: Some(plan.cache.clone()), rules: None };
     let door = Door { users: Arc::new(Users::default()), tls: None, max_clients: 1000 };
     let (workers, futures) = Workers::simulate(plan.workers, &settings, server, door, metrics);
     tasks.extend(futures.into_iter().map(spawn_local));

@@ -30,10 +30,22 @@ fn an_error_names_file_line_key_and_what_is_valid() {
             "[[session]]\nkeys = [\"a\"]\n[[session]]\nkeys = [\"b\"]\nexpiry = \"soon\"",
             "c.toml, line 5: session.expiry: \"soon\" is no length of time, expected one such as \"100ms\" or \"1m 30s\", or \"off\"",
         ),
-        ("[[session]]\nprofile = \"catalist\"", "c.toml, line 2: session.profile: unknown variant `catalist`, expected one of `catalyst`"),
-        ("[[session]]\nkey = [\"a\"]", "c.toml, line 2: session.key: unknown field `key`, expected one of `profile`, `keys`"),
-        ("[[session]]\nkeys = [\"a\"]\ncompanion = [\"a\"]", "c.toml, line 1: session: companion: expected two beginnings"),
-        ("[[session]]\nkeys = [\"a\"]\nreopen = \"always\"", "c.toml, line 3: session.reopen: unknown variant `always`"),
+        (
+            "[[session]]\nprofile = \"catalist\"",
+            "c.toml, line 2: session.profile: unknown variant `catalist`, expected one of `catalyst`",
+        ),
+        (
+            "[[session]]\nkey = [\"a\"]",
+            "c.toml, line 2: session.key: unknown field `key`, expected one of `profile`, `keys`",
+        ),
+        (
+            "[[session]]\nkeys = [\"a\"]\ncompanion = [\"a\"]",
+            "c.toml, line 1: session: companion: expected two beginnings",
+        ),
+        (
+            "[[session]]\nkeys = [\"a\"]\nreopen = \"always\"",
+            "c.toml, line 3: session.reopen: unknown variant `always`",
+        ),
         ("[commands]\ndeny = [\"no such\"]", "c.toml, line 2: commands.deny: \"no such\" is no command"),
         ("[limits]\nunread_timeout = 5", "c.toml, line 2: limits.unread_timeout: expected a length of time in quotes"),
         (

@@ -104,19 +104,18 @@ impl Client {
             self.sightings.count_touch();
             return Forwarded::Sent;
         }
-        let holds = rules.may_hold_those_of(command, self.db);
-        let outgoing = Outgoing::new(*command);
+        let may_hold = rules.may_hold_those_of(command, self.db);
+        let outgoing = Outgoing { may_hold, ..Outgoing::new(*command) };
         match self.decide_by_rule(rules, command, now) {
-            Decision::AsIs(aftermath) => self.send(Outgoing { aftermath, ..outgoing }, holds, now),
+            Decision::AsIs(aftermath) => self.send(Outgoing { aftermath, ..outgoing }, now),
             Decision::Rewritten(Rewritten { request, aftermath, also }) => {
                 let (request, aftermath) = (&request[..], Some(aftermath));
-                self.send(Outgoing { request, aftermath, also: also.as_deref(), ..outgoing }, holds, now)
+                self.send(Outgoing { request, aftermath, also: also.as_deref(), ..outgoing }, now)
             }
             Decision::Repaired(Rewritten { request, aftermath, .. }) => {
                 let repair = Some(Repair { request: &request, aftermath });
-                self.send(Outgoing { repair, ..outgoing }, holds, now)
+                self.send(Outgoing { repair, ..outgoing }, now)
             }
         }
     }
 }
-

@@ -315,7 +315,7 @@ fn a_lost_write_that_cannot_be_looked_for_stays_unknown() {
 
 fn hold(holds: &std::sync::Arc<Holds>, request: &[u8]) -> Option<Hold> {
     let mut parser = Parser::default();
-    holds.begin(&Commands::default().understand(parser.known(request).expect("a request")))
+    holds.begin(&Commands::default().understand(parser.known(request).expect("a request")), None)
 }
 
 /// What was not found is sent again only where nobody else has touched it, and where the server has forgotten the
