@@ -66,8 +66,8 @@ struct Configured {
     reconnect: &'static str,
     stay_destroyed: bool,
     max_lifetime: Option<Duration>,
-    /// Whether births are looked at: what is run past the rules is left out then, for they only give it an end.
-    looks_at_births: bool,
+    /// Whether lifetimes are looked at: what is run past the rules is left out then, for they only give it an end.
+    looks_at_lifetimes: bool,
 }
 
 impl Configured {
@@ -78,7 +78,7 @@ impl Configured {
             reconnect: ["off", "conservative", "eager"][seed as usize % 3],
             stay_destroyed: seed / 3 % 2 == 0,
             max_lifetime: [None, Some(hour / 2), Some(2 * hour)][seed as usize / 6 % 3],
-            looks_at_births: seed / 6 % 3 == 1,
+            looks_at_lifetimes: seed / 6 % 3 == 1,
         }
     }
 
@@ -130,7 +130,7 @@ fn run(seed: u64, is_troubled: bool) -> Found {
     let log = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
-                let choice = if configured.looks_at_births { Choice::Ruled } else { Choice::Writes };
+                let choice = if configured.looks_at_lifetimes { Choice::Ruled } else { Choice::Writes };
                 let generator = Generator::new(random.fork(), choice, &prepared);
                 scope.spawn(move || Client { number, generator, scene, log: Vec::new() }.run())
             })
@@ -138,8 +138,9 @@ fn run(seed: u64, is_troubled: bool) -> Found {
         if is_troubled {
             trouble(&relay, &mut random);
             relay.forget_plan();
-            proxy.wait_ready();
+            // In the middle of it: what is owed now is done later.
             is_over.store(true, Ordering::Relaxed);
+            relay.cut(Cut::Reset);
         }
         let mut log: Vec<Said> = clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect();
         log.sort_by_key(|said| said.at);
@@ -147,6 +148,7 @@ fn run(seed: u64, is_troubled: bool) -> Found {
     });
     let is_settled = look(&mut Wire::connect(server.port()), &configured, &mut Found::default()).is_empty();
     if is_troubled {
+        proxy.wait_ready();
         answered_everywhere(&proxy);
     }
     let mut found = settled(&server, &configured, seed, &log);
@@ -220,7 +222,7 @@ fn look(wire: &mut Wire, configured: &Configured, found: &mut Found) -> Vec<(Str
             sessions = sessions + 1
             local born = redis.call('PTTL', 'cloakroom:born:{' .. key .. '}')
             if left == -1 then table.insert(lines, key .. ' has no end') end
-            if longest > 0 and left > longest then table.insert(lines, key .. ' lives for ' .. left) end
+            if ARGV[3] == 'true' and left > longest then table.insert(lines, key .. ' lives for ' .. left) end
             if ARGV[3] == 'true' and born >= 0 and left > math.max(born - window, 0) + 1 then
               table.insert(lines, key .. ' lives for ' .. left .. ', and its birth is known for ' .. born)
             end
@@ -234,8 +236,8 @@ fn look(wire: &mut Wire, configured: &Configured, found: &mut Found) -> Vec<(Str
         wire.ask(&format!("SELECT {database}"));
         let longest = configured.max_lifetime.unwrap_or_default().as_millis().to_string();
         let window = configured.window().as_millis().to_string();
-        let looks_at_births = configured.looks_at_births.to_string();
-        wire.send(&request(&["EVAL", SCRIPT, "0", &longest, &window, &looks_at_births]));
+        let looks_at_lifetimes = configured.looks_at_lifetimes.to_string();
+        wire.send(&request(&["EVAL", SCRIPT, "0", &longest, &window, &looks_at_lifetimes]));
         let text = String::from_utf8(wire.frame()).expect("keys are ASCII");
         let mut lines = text.trim_end().lines().skip(1);
         let counts = lines.next().expect("counts");
