@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::commands::{Choice, DATABASES, Generator, Prepared, Words, bytes, line};
-use super::support::{Cut, Direction, Proxy, RedisServer, Relay, Wire, request, shown, wait_until};
+use super::support::{Cut, Direction, Proxy, RedisServer, Relay, Wire, request, shown, wait_until, words};
 use super::{report, run_all};
 
 /// Clients that write at the same time.
@@ -46,6 +46,122 @@ fn whatever_is_lost_every_session_ends() {
     judge(test, &found);
     let cuts: usize = found.iter().map(|found| found.cuts).sum();
     assert!(cuts > found.len(), "only {cuts} connections were cut");
+}
+
+/// Each of these leaves sessions behind, and none without an end.
+#[test]
+fn however_it_is_asked_for_every_session_ends() {
+    let server = RedisServer::plain();
+    let mut operator = Wire::connect(server.port());
+    let lines = ["[[session]]", "keys = [\"session:*\"]", "max_value_size = \"off\"", "expiry = \"3600s\""];
+    let proxy = Proxy::with(&server, &lines);
+    let large = "x".repeat(3 << 20);
+    let script = "EVAL \"return redis.call('SET', KEYS[1], 1)\" 1";
+    let cases = [
+        ("a line", "SET session:1 v\r\nSET session:2 v EX 70\r\n".to_owned().into_bytes()),
+        ("a large value", request(&["SET", "session:1", &large])),
+        (
+            "large ones",
+            [request(&["HSET", "session:1", "f", &large]), request(&["APPEND", "session:2", &large])].concat(),
+        ),
+        ("a large one in a transaction", said(&["MULTI", &format!("SET session:1 {large}"), "EXEC"])),
+        ("a large one for a script", said(&[&format!("{script} session:1 {large}")])),
+        (
+            "no replies",
+            said(&["CLIENT REPLY OFF", "SET session:1 v", &format!("{script} session:2"), "HSET session:3 f v"]),
+        ),
+        (
+            "no replies to a transaction",
+            said(&["CLIENT REPLY OFF", "MULTI", "SET session:1 v", &format!("{script} session:2"), "EXEC"]),
+        ),
+        (
+            "a reply left out",
+            said(&["CLIENT REPLY SKIP", &format!("{script} session:1"), "CLIENT REPLY SKIP", "RPUSH session:2 v"]),
+        ),
+        (
+            "another protocol",
+            said(&[
+                "HELLO 3",
+                &format!("{script} session:1"),
+                "HELLO 2",
+                &format!("{script} session:2"),
+                "HELLO 3",
+                "SADD session:3 v",
+            ]),
+        ),
+        ("while watching", said(&["WATCH session:1", &format!("{script} session:1"), "SET session:2 v", "UNWATCH"])),
+        (
+            "while tracking",
+            said(&[
+                "HELLO 3",
+                "CLIENT TRACKING ON",
+                &format!("{script} session:1"),
+                "SET session:2 v",
+                "MSET session:3 v session:4 v",
+            ]),
+        ),
+        (
+            "in another database",
+            said(&[
+                "MULTI",
+                "SELECT 2",
+                &format!("{script} session:1"),
+                "COPY session:1 session:2 DB 1",
+                "SELECT 1",
+                "EXEC",
+                &format!("{script} session:3"),
+            ]),
+        ),
+        (
+            "what blocks",
+            said(&[
+                "RPUSH list a b c",
+                "BLMOVE list session:1 LEFT LEFT 1",
+                "MULTI",
+                "BRPOPLPUSH list session:2 1",
+                "EXEC",
+            ]),
+        ),
+        (
+            "many words",
+            said(&[
+                &format!("SADD session:1 {}", "a b c ".repeat(2000)),
+                &format!("MSET session:2 a {}", "session:3 b ".repeat(3400)),
+            ]),
+        ),
+        (
+            "long keys",
+            said(&[
+                &format!("SET session:{} v", "k".repeat(100_000)),
+                &format!("{script} session:{}", "k".repeat(70_000)),
+            ]),
+        ),
+        (
+            "strange keys",
+            said(&[
+                "SET \"session:\\r\\n\\x00{}\" v",
+                "HSET \"session:{a}{b} c\" f v",
+                "SET session:} v",
+                &format!("{script} session:{{"),
+            ]),
+        ),
+    ];
+    for (name, bytes) in &cases {
+        assert_eq!(operator.ask("FLUSHALL"), "+OK");
+        let mut wire = Wire::connect(proxy.port());
+        wire.send(&[&bytes[..], &request(&["QUIT"])].concat());
+        wire.rest().unwrap_or_else(|silence| panic!("{name}: {silence}"));
+        let configured =
+            Configured { reconnect: "", stay_destroyed: true, max_lifetime: None, looks_at_lifetimes: false };
+        let mut found = Found::default();
+        wait_until(&format!("there are sessions, and none is without an end: {name}"), || {
+            look(&mut operator, &configured, &mut found).is_empty() && found.sessions > 0
+        });
+    }
+}
+
+fn said(lines: &[&str]) -> Vec<u8> {
+    lines.iter().flat_map(|line| request(&words(line))).collect()
 }
 
 fn judge(test: &str, found: &[Found]) {
@@ -299,6 +415,14 @@ impl Client<'_> {
         while if self.scene.is_troubled { !self.scene.is_over.load(Ordering::Relaxed) } else { count < BLOCKS } {
             count += 1;
             let block = self.generator.block();
+            if self.generator.random.u32(0..20) == 0 {
+                // It does not wait for an answer.
+                let _ = wire.try_send(&bytes(&block));
+                let request = format!("{}, and a close", block.iter().map(line).collect::<Vec<_>>().join(" | "));
+                self.log.push(Said { at: Instant::now(), client: self.number, request, reply: String::new() });
+                wire = self.connect();
+                continue;
+            }
             if self.ask(&mut wire, &block).is_err() {
                 assert!(self.scene.is_troubled, "a connection was closed, behind {}", line(&block[0]));
                 wire = self.connect();

@@ -261,8 +261,9 @@ impl<'a> Schedule<'a> {
                 56..74 => self.destroy(by, at, counts)?,
                 74..80 => self.new_one(by, at, step)?,
                 80..88 => self.begin_anew(by, at, step, counts)?,
-                88..94 => self.race(by, at, step)?,
-                94..99 => self.read_and_write(by, at, step, counts)?,
+                88..93 => self.race(by, at, step)?,
+                93..95 => self.vanish(at),
+                95..99 => self.read_and_write(by, at, step, counts)?,
                 _ => std::thread::sleep(MARGIN + BLUR),
             }
         }
@@ -368,7 +369,7 @@ impl<'a> Schedule<'a> {
         let is_there = self.is_there(at);
         let last = replies.last().expect("a reply");
         // What answers nothing may have done nothing.
-        let says_much = !["$-1", "_", ":0", "*1 $-1", "*1 _", "*1 :0", "*2 :1 $-1", "*2 :1 _"].contains(&last.as_str());
+        let says_much = !["$-1", "_", ":0"].iter().any(|nothing| last.ends_with(nothing));
         self.use_up(by, is_there && says_much);
         match (must, is_there) {
             (Must::Create, false) => return Err("what was to be created is not there".to_owned()),
@@ -442,12 +443,15 @@ impl<'a> Schedule<'a> {
             lines.insert(0, "MULTI".to_owned());
             lines.push("EXEC".to_owned());
         }
-        self.sessions[at].destroyed = Some(Instant::now());
         let was_there = std::mem::replace(&mut self.sessions[at].is_there, false);
+        if was_there {
+            self.sessions[at].destroyed = Some(Instant::now());
+        }
         let seen = self.sessions[at].seen[by];
         self.written(by, at, &lines, Must::Create, counts)?;
-        if let Sighting::There(_) = seen {
-            self.sessions[at].seen[by] = seen;
+        if let Sighting::There(since) = seen {
+            // What answers nothing may have done nothing.
+            self.sessions[at].seen[by] = if write.contains("GET") { Sighting::Perhaps(since) } else { seen };
         }
         counts.destroyed += usize::from(was_there);
         Ok(())
@@ -486,6 +490,13 @@ impl<'a> Schedule<'a> {
             return Err("what was destroyed is there".to_owned());
         }
         Ok(())
+    }
+
+    /// It ends without being destroyed, as by its expiry.
+    fn vanish(&mut self, at: usize) {
+        let reply = self.truth.ask(&format!("DEL {}", self.sessions[at].key));
+        self.steps.push(format!("it expires -> {reply}"));
+        self.sessions[at].is_there = false;
     }
 
     /// One writes what it has read while another destroys it.

@@ -472,6 +472,55 @@ fn what_is_destroyed_twice_stays_destroyed() {
     }
 }
 
+/// It is not destroyed: who had read it writes it as ever.
+#[test]
+fn a_session_that_has_merely_expired_is_written_as_ever() {
+    write_expired(&[
+        &["SET session:1 w"],
+        &["SETEX session:1 100 w"],
+        &["SET session:1 w EX 50"],
+        &["HSET session:1 f w"],
+        &["SET session:1 v", "MULTI", "GET session:1", "EXEC"],
+        &["MULTI", "SET session:1 v", "GET session:1", "EXEC"],
+        &["GET other", "SET session:1 v", "GET other"],
+    ]);
+}
+
+/// Some clients send an `EXPIRE` behind it; others send what others want.
+#[test]
+#[ignore = "it is answered -LOADING"]
+fn a_session_that_has_merely_expired_is_written_as_ever_in_a_pipeline() {
+    write_expired(&[
+        &["SET session:1 w", "EXPIRE session:1 100"],
+        &["SET session:1 w", "GET session:1"],
+        &["SETEX session:1 100 w", "DEL session:1"],
+        &["SET session:1 v EX 50", "APPEND session:1 w", "TTL session:1"],
+        &["SET session:1 1", "INCR session:1", "SET session:1 5 EX 10", "INCR session:1"],
+        &["SET session:1 v", "SET session:1 w", "GET session:1"],
+        &["SET session:1 v", "MGET session:1 other", "PING", "RENAME session:1 session:2"],
+    ]);
+}
+
+/// What the server answers, the proxy answers.
+fn write_expired(pipelines: &[&[&str]]) {
+    let ruled = Ruled::with(&[]);
+    let mut client = ruled.client();
+    for lines in pipelines {
+        let [expected, got] = [false, true].map(|through_proxy| {
+            ruled.server.cli(&["SET", "session:1", "v", "EX", "100"]);
+            assert_eq!(client.ask("GET session:1"), "v");
+            // As the server itself does in time.
+            ruled.server.cli(&["DEL", "session:1"]);
+            let mut other = Wire::connect(ruled.server.port());
+            let wire = if through_proxy { &mut client } else { &mut other };
+            wire.say(lines);
+            lines.iter().map(|_| wire.hear()).collect::<Vec<_>>()
+        });
+        assert_eq!(got, expected, "{lines:?}");
+    }
+    assert!(!pipelines.is_empty());
+}
+
 /// A request that ends its session and saves it behind, as session middlewares do, has not begun a new one.
 #[test]
 #[ignore = "it has for some milliseconds after it has read the session"]
