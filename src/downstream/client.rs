@@ -72,6 +72,10 @@ pub(super) struct Client {
     log: VecDeque<Logged>,
     /// What its connection has seen of sessions.
     sightings: Rc<Sightings>,
+    /// It has sent more than the request that is acted on.
+    pub(super) has_more: bool,
+    /// Its last request may have to be sent in another form: nothing is done for it before that is answered.
+    is_trying: bool,
 }
 
 /// What `CLIENT REPLY` has said.
@@ -112,6 +116,8 @@ impl Client {
             last_command: (0, 0),
             log: VecDeque::new(),
             sightings,
+            has_more: false,
+            is_trying: false,
         };
         client.forget_credentials();
         client
@@ -287,7 +293,8 @@ impl Client {
 
     /// Whether its next request must wait for something that is not its own doing.
     pub(super) fn is_held_up(&self) -> bool {
-        self.is_severing.get() || self.wrong_password.is_some()
+        let is_trying = self.is_trying && self.outbox.in_flight() > 0;
+        is_trying || self.is_severing.get() || self.wrong_password.is_some()
     }
 
     /// When the client is told of a wrong password.

@@ -150,7 +150,10 @@ impl Connection {
                     self.client.skip_empty();
                     Outcome::Done
                 }
-                Some(request) => self.client.act(request, *now.get_or_insert_with(Instant::now)),
+                Some(request) => {
+                    self.client.has_more = self.input.len() > len;
+                    self.client.act(request, *now.get_or_insert_with(Instant::now))
+                }
             };
             match outcome {
                 Outcome::Wait => break,

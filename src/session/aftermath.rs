@@ -138,6 +138,11 @@ impl Aftermath {
         }
     }
 
+    /// Whether its request may do nothing, so that another one must come before anything else of its client.
+    pub fn is_try(&self) -> bool {
+        matches!(self.form(), Some(Form::Guarded(_)))
+    }
+
     /// The script it calls by name.
     pub fn calls(&self) -> Option<Which> {
         if let Form::SpelledOut(which) = self.form()? { Some(which) } else { None }

@@ -29,7 +29,8 @@ pub struct Asking<'a> {
     pub protocol: Protocol,
     /// What its connection has seen.
     pub sightings: &'a Rc<Sightings>,
-    /// Whether a second request may be sent where the first one has done nothing: not in a transaction.
+    /// Whether a second request may be sent where the first one has done nothing: not in a transaction, and not if its client
+    /// has asked something else meanwhile.
     pub may_try: bool,
     #[allow(missing_docs)]
     pub now: Instant,

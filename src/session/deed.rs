@@ -113,8 +113,10 @@ pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
         "msetnx" => each(command, Creates::New),
         "hincrby" | "hincrbyfloat" | "hsetnx" if is_lock(arg(2)) => lock(arg(1)),
         "hset" | "hmset" if request.len() == 4 && is_lock(arg(2)) => lock(arg(1)),
-        "append" | "decr" | "decrby" | "geoadd" | "getset" | "hincrby" | "hincrbyfloat" | "hmset" | "hset"
-        | "hsetnx" | "incr" | "incrby" | "incrbyfloat" | "lpush" | "pfadd" | "pfmerge" | "rpush" | "sadd"
+        // A script's numbers have 53 bits.
+        "bitfield" if has_wide_fields(command) => Deed::Escapes,
+        "append" | "bitfield" | "decr" | "decrby" | "geoadd" | "getset" | "hincrby" | "hincrbyfloat" | "hmset"
+        | "hset" | "hsetnx" | "incr" | "incrby" | "incrbyfloat" | "lpush" | "pfadd" | "pfmerge" | "rpush" | "sadd"
         | "sdiffstore" | "setbit" | "setrange" | "sinterstore" | "sunionstore" | "xadd" | "zadd" | "zdiffstore"
         | "zincrby" | "zinterstore" | "zrangestore" | "zunionstore" | "geosearchstore" => creates(1),
         "restore" => {
@@ -148,8 +150,7 @@ pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
         // A point in time may have passed; a length of none is refused.
         "getex" if request.len() > 2 => ends_somehow(arg(1), request.is(2, "exat") || request.is(2, "pxat")),
         "getex" => Deed::Reads(Tells::Null),
-        // A script cannot tell the numbers of `BITFIELD`.
-        "eval" | "evalsha" | "fcall" | "blmove" | "brpoplpush" | "restore-asking" | "bitfield" => Deed::Escapes,
+        "eval" | "evalsha" | "fcall" | "blmove" | "brpoplpush" | "restore-asking" => Deed::Escapes,
         // What they leave behind ends when it would have; a script that reads only writes nothing.
         _ => Deed::Nothing,
     }
@@ -204,6 +205,13 @@ pub(super) const HARMLESS: [&str; 45] = [
     "zremrangebyrank",
     "zremrangebyscore",
 ];
+
+/// Whether `BITFIELD` may tell a number of more bits than a script's have.
+fn has_wide_fields(command: &Command<'_>) -> bool {
+    let width = |word: &[u8]| str::from_utf8(word.get(1..)?).ok()?.parse::<u8>().ok();
+    let types = command.request.args_from(2).filter(|word| matches!(word, [b'i' | b'u', ..]));
+    types.filter_map(width).any(|width| width > 53)
+}
 
 /// Magento keeps its lock in a field of the session.
 fn is_lock(field: &[u8]) -> bool {

@@ -70,9 +70,9 @@ impl Rules {
         if command.request.frame().len() <= self.least_value_size() && !grows {
             return false;
         }
-        if command.is("bitfield") {
-            let rule = command.request.arg(1).and_then(|key| self.of(key, db));
-            return rule.and_then(|rule| rule.max_value_size).is_some_and(|most| written(command) > most);
+        let rule = command.request.arg(1).filter(|_| command.is("bitfield")).and_then(|key| self.of(key, db));
+        if let Some(most) = rule.and_then(|rule| rule.max_value_size) {
+            return written(command) > most;
         }
         let Deed::Writes(targets) = deed(command, db) else { return false };
         let most = targets.iter().filter(|target| target.creates != Creates::Lock);

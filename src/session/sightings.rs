@@ -137,8 +137,9 @@ impl Sightings {
         let Some(place) = seen.iter().rposition(|sighting| sighting.mark == mark) else { return };
         match is_there {
             true => (seen[place].version, seen[place].is_there) = (version, true),
-            // What it has ended itself it has not read as gone.
-            false => drop(seen.remove(place)),
+            // What it has ended itself it has not read as gone; what it had, is.
+            false if seen[place].is_there => drop(seen.remove(place)),
+            false => seen[place].version = version,
         }
     }
 

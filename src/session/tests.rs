@@ -138,7 +138,8 @@ fn every_write_leaves_a_session_with_an_end() {
         ("GETEX s:1 PERSIST", "write s:1 s:1 s:1 | discard 0 0 0 - 10000 0 0 0 - 0 GETEX s:1"),
         ("EVAL script 2 s:1 x", "EVAL script 2 s:1 x + repair s:1 s:1 | - 10000 0 0"),
         ("BLMOVE x s:1 LEFT LEFT 0", "BLMOVE x s:1 LEFT LEFT 0 + repair s:1 s:1 | - 10000 0 0"),
-        ("BITFIELD s:1 SET u8 0 1", "BITFIELD s:1 SET u8 0 1 + repair s:1 s:1 | - 10000 0 0"),
+        ("BITFIELD s:1 SET u8 0 1", "write s:1 s:1 s:1 | discard 0 0 0 - 10000 0 0 0 - 0 BITFIELD s:1 SET u8 0 1"),
+        ("BITFIELD s:1 SET i64 0 1", "BITFIELD s:1 SET i64 0 1 + repair s:1 s:1 | - 10000 0 0"),
         // What says when it ends, what cannot begin one, what is no session, what nobody could run.
         ("SET s:1 v EX 5", "SET s:1 v EX 5"),
         ("SETEX s:1 5 v", "SETEX s:1 5 v"),

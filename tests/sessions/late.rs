@@ -126,7 +126,7 @@ enum Sighting {
     There(Instant),
     /// That it is gone, and when.
     Gone(Instant),
-    /// The same; it has written a session since, and left nothing there: that may or may not have used up what it was told.
+    /// The same; it has written a session since: that may or may not have used up what it was told.
     Perhaps(Instant),
 }
 
@@ -368,9 +368,16 @@ impl<'a> Schedule<'a> {
         let replies = self.ask(by, lines);
         let is_there = self.is_there(at);
         let last = replies.last().expect("a reply");
-        // What answers nothing may have done nothing.
+        // What answers nothing may have done nothing; what was there already needs no permission, but that its reply does
+        // not tell so where it has just been told that it is gone.
         let says_much = !["$-1", "_", ":0"].iter().any(|nothing| last.ends_with(nothing));
-        self.use_up(by, is_there && says_much);
+        let is_told_apart = !matches!(
+            self.sessions[at].seen[by],
+            Sighting::Gone(since) | Sighting::Perhaps(since) if since.elapsed() < MARGIN + BLUR
+        );
+        if is_there && !(was_there && is_told_apart) {
+            self.use_up(by, says_much && !was_there);
+        }
         match (must, is_there) {
             (Must::Create, false) => return Err("what was to be created is not there".to_owned()),
             (Must::Not, true) => return Err("what was destroyed is there again".to_owned()),

@@ -488,7 +488,6 @@ fn a_session_that_has_merely_expired_is_written_as_ever() {
 
 /// Some clients send an `EXPIRE` behind it; others send what others want.
 #[test]
-#[ignore = "it is answered -LOADING"]
 fn a_session_that_has_merely_expired_is_written_as_ever_in_a_pipeline() {
     write_expired(&[
         &["SET session:1 w", "EXPIRE session:1 100"],
@@ -507,6 +506,8 @@ fn write_expired(pipelines: &[&[&str]]) {
     let mut client = ruled.client();
     for lines in pipelines {
         let [expected, got] = [false, true].map(|through_proxy| {
+            // What an earlier pipeline has destroyed is another matter.
+            ruled.server.cli(&["DEL", "cloakroom:gone:{session:1}"]);
             ruled.server.cli(&["SET", "session:1", "v", "EX", "100"]);
             assert_eq!(client.ask("GET session:1"), "v");
             // As the server itself does in time.
@@ -523,7 +524,6 @@ fn write_expired(pipelines: &[&[&str]]) {
 
 /// A request that ends its session and saves it behind, as session middlewares do, has not begun a new one.
 #[test]
-#[ignore = "it has for some milliseconds after it has read the session"]
 fn who_has_destroyed_a_session_does_not_write_it_back_either() {
     let ruled = Ruled::with(&["on_stale_write = \"refuse\""]);
     let mut client = ruled.client();
@@ -537,7 +537,6 @@ fn who_has_destroyed_a_session_does_not_write_it_back_either() {
 
 /// Scripts know no other numbers than floating point.
 #[test]
-#[ignore = "not yet"]
 fn large_numbers_are_answered_as_redis_does() {
     let ruled = Ruled::with(&[]);
     let mut clients = [Wire::connect(ruled.server.port()), ruled.client()];

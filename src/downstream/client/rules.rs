@@ -90,7 +90,7 @@ impl Client {
             db: self.database(),
             protocol: self.protocol,
             sightings: &self.sightings,
-            may_try: !matches!(self.mode, Mode::Pinned { .. }),
+            may_try: !matches!(self.mode, Mode::Pinned { .. }) && !self.has_more && self.outbox.in_flight() == 0,
             now,
         };
         rules.decide(command, &asking)
@@ -109,6 +109,7 @@ impl Client {
         match self.decide_by_rule(rules, command, now) {
             Decision::AsIs(aftermath) => self.send(Outgoing { aftermath, ..outgoing }, now),
             Decision::Rewritten(Rewritten { request, aftermath, also }) => {
+                self.is_trying = aftermath.is_try();
                 let (request, aftermath) = (&request[..], Some(aftermath));
                 self.send(Outgoing { request, aftermath, also: also.as_deref(), ..outgoing }, now)
             }

@@ -1,8 +1,8 @@
 //! Requests that did nothing the first time, and are sent again in another form.
 //!
 //! A script the server does not know by its name; a write of a session that its client has read and that is not there any
-//! more ([`crate::session`]). Neither has run. The second request comes behind what its client has asked meanwhile: where
-//! that is about the same session, the client is told that the first did not run.
+//! more ([`crate::session`]). Neither has run. The second request comes behind what its client has asked meanwhile, where it
+//! may have asked anything: if that is about the same session, the client is told that the first did not run.
 
 use std::rc::Rc;
 
