@@ -21,6 +21,7 @@
 //! Time alone says who is in whose way on a machine with few cores. The CPU time and the
 //! system calls of the proxy say what it costs, so they are measured too. Nothing is asserted.
 
+mod cpu;
 mod hits;
 mod load;
 mod machine;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::load::Load;
 use crate::machine;
-use crate::meter::{SyscallCounter, cpu_time};
+use crate::cpu::cpu_time;
+use crate::meter::SyscallCounter;
 use crate::table::{self, Column, Ratio, Sample};
 use crate::target::{Kind, Target};
 
