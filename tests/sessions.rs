@@ -10,7 +10,8 @@
 //! ```
 //!
 //! What is random comes from a seed: `CLOAKROOM_SEED` runs the one that failed again, `CLOAKROOM_SCHEDULES` is another
-//! number of them. What each rule does by itself is in `rules`.
+//! number of them. What each rule does by itself is in `rules`, in front of
+//! which servers in `versions`.
 
 mod support;
 
@@ -26,6 +27,8 @@ mod late;
 mod replies;
 #[path = "sessions/rules.rs"]
 mod rules;
+#[path = "sessions/versions.rs"]
+mod versions;
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cpu::cpu_time;
 use crate::load::Load;
 use crate::machine;
-use crate::cpu::cpu_time;
 use crate::meter::SyscallCounter;
 use crate::table::{self, Column, Ratio, Sample};
 use crate::target::{Kind, Target};

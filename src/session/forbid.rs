@@ -14,7 +14,7 @@ const NO_KEY: &str = "NOPERM this user has no permissions to access one of the k
 
 const UNKNOWN_KEYS: &str = "NOPERM a command whose keys are not known is refused (commands.confine)";
 
-const TOO_MANY_WORDS: &str = "ERR a session is not written with more than 7000 words at a time";
+const TOO_MANY_WORDS: &str = "NOPERM a session is not written with more than 7000 words at a time";
 
 const NO_SWAP: &str = "NOPERM databases cannot be swapped where sessions have other rules in another";
 
