@@ -107,6 +107,8 @@ pub(crate) enum Choice {
     Writes,
     /// The same, without what the rules can only look after behind it.
     Ruled,
+    /// The same, with much of it, of many keys: what is left of one is not soon mended by another.
+    Escaping,
     /// What is answered alike whether keys end or not, and whenever.
     Timeless,
 }
@@ -151,14 +153,18 @@ impl Generator {
     fn command(&mut self) -> Words {
         let templates = match (self.choice, self.random.u32(0..100)) {
             (_, 0) => &["SELECT $d"][..],
-            (Choice::Writes | Choice::Ruled, 0..8) => READS,
-            (Choice::Writes | Choice::Ruled, 8..25) => TIMED,
+            (Choice::Writes | Choice::Ruled | Choice::Escaping, 0..8) => READS,
+            (Choice::Writes | Choice::Ruled | Choice::Escaping, 8..25) => TIMED,
             (Choice::Timeless, 0..30) => READS,
             _ => WRITES,
         };
         let template = *self.random.choice(templates).expect("not empty");
         let escapes = ESCAPES.iter().any(|name| template.starts_with(name)) || template.contains(" DB ");
-        if self.choice == Choice::Ruled && escapes { self.command() } else { self.filled(template) }
+        match self.choice {
+            Choice::Ruled if escapes => self.command(),
+            Choice::Escaping if !escapes && self.random.u32(0..3) > 0 => self.command(),
+            _ => self.filled(template),
+        }
     }
 
     fn filled(&mut self, template: &str) -> Words {
@@ -167,6 +173,7 @@ impl Generator {
 
     fn fill(&mut self, word: Vec<u8>) -> Vec<u8> {
         let random = &mut self.random;
+        let count = if self.choice == Choice::Escaping { 20 } else { 3 };
         match word.as_slice() {
             b"$v" => match random.u32(0..40) {
                 0..15 => random.i32(-5..100).to_string().into_bytes(),
@@ -192,7 +199,7 @@ impl Generator {
                 match random.u32(0..24) {
                     0 => "session:s0_LOCK".to_owned(),
                     1..6 => format!("other:{kind}{}", random.u32(0..2)),
-                    _ => format!("session:{kind}{}", random.u32(0..3)),
+                    _ => format!("session:{kind}{}", random.u32(0..count)),
                 }
                 .into_bytes()
             }

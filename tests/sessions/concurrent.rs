@@ -114,7 +114,7 @@ struct Client {
 
 impl Client {
     fn new(number: usize, port: u16, random: Rng) -> Self {
-        let wire = if number / 2 % 2 == 0 { Wire::connect(port) } else { Wire::connect_resp3(port) };
+        let wire = if (number / 2).is_multiple_of(2) { Wire::connect(port) } else { Wire::connect_resp3(port) };
         Self { number, wire, random, done: Vec::new() }
     }
 

@@ -64,7 +64,8 @@ fn compare(seed: u64, rules: &[&str], hello: &str) -> usize {
             let before: Vec<_> = commands[at.saturating_sub(40)..=at].iter().map(|command| line(command)).collect();
             let shown = |reply: &[u8]| reply[..reply.len().min(600)].escape_ascii().to_string();
             panic!(
-                "CLOAKROOM_SEED={seed} {hello} {rules:?}: number {at}, {}, the last of\n  {}\n  Redis:     {}\n  cloakroom: {}",
+                "CLOAKROOM_SEED={seed} {hello} {rules:?}: number {at}, {}, the last of\n  {}\n  \
+                 Redis:     {}\n  cloakroom: {}",
                 line(command),
                 before.join("\n  "),
                 shown(&expected[at]),
