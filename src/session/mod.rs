@@ -18,7 +18,7 @@
 //! | a destroyed session is not written back | the server keeps a *tombstone* beside it for a while. A write that would create the session asks for it in the same step; it passes if its connection has read the session as gone since |
 //! | a session lives for `max_lifetime` at most | its birth is marked beside it, and every expiry ends with that |
 //! | a value is no longer than `max_value_size` | it is not sent |
-//! | a touch that changes little, or a value that is there already, costs nobody anything | [`Rule::touch`], [`write.lua`](Scripts) |
+//! | a touch that changes little, or a value that is there already, costs nobody anything | [`Touch`], `write.lua` |
 //!
 //! # Why
 //! A tombstone in the proxy's memory is not seen by the proxy beside the next web server, and cannot stop a write that
