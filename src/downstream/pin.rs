@@ -6,6 +6,7 @@
 
 mod expected;
 mod loss;
+mod meaning;
 mod subscriptions;
 mod transaction;
 
@@ -27,6 +28,7 @@ use transaction::{Queued, Ran};
 
 pub(super) use expected::{Owed, Then, selected_database};
 pub(super) use loss::{AfterLoss, Fate};
+pub(super) use meaning::{Belongs, Meaning};
 
 /// The state of a pinned connection, as its client made it.
 #[derive(Debug)]
@@ -47,45 +49,6 @@ pub(super) struct Pin {
     expected: VecDeque<Expected>,
     /// While the client is being subscribed again.
     gap: Option<Gap>,
-}
-
-/// Where a frame belongs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Belongs {
-    /// It is the whole reply of this request.
-    Reply(Slot),
-    /// It is one of the frames, or the last, that confirm what was subscribed to.
-    Confirmation { slot: Slot, is_last: bool },
-    /// Nobody asked for it.
-    Push,
-    /// The reply of this request, but the client is told a null: its `EXEC` was not run.
-    NullInstead(Slot),
-    /// The reply of this request, but the client is told why it was refused here.
-    RefusalInstead(Slot, Cow<'static, str>),
-    /// Nobody: it answers a request of ours.
-    Us,
-    /// The client is not subscribed again as it was, and must see the gap.
-    Gap,
-    /// It is no push, and no request waits: replies have come out of step.
-    Nobody,
-}
-
-/// What a frame means for the client.
-#[derive(Debug)]
-pub(super) struct Meaning {
-    pub(super) belongs: Belongs,
-    /// The client is in this database now.
-    pub(super) database: Option<u32>,
-    /// What it is told in place of the frame, if anything.
-    pub(super) told: Option<Vec<u8>>,
-    /// What is owed to the sessions it has written.
-    pub(super) owed: Vec<Owed>,
-}
-
-impl Meaning {
-    fn new(belongs: Belongs) -> Self {
-        Self { belongs, database: None, told: None, owed: Vec::new() }
-    }
 }
 
 impl Pin {
