@@ -162,6 +162,8 @@ impl Client {
 
     /// Acts on a request.
     pub(super) fn act(&mut self, request: Request<'_>, now: Instant) -> Outcome {
+        // What it has tried is answered, or it would not be its turn.
+        self.is_trying = false;
         let command = self.worker.understand(request);
         if let Some(outcome) = self.refuse_by_rule(&command, now) {
             return outcome;

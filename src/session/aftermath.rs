@@ -113,16 +113,9 @@ impl Aftermath {
     /// The request is about to be sent: what that changes, is changed before its first byte leaves.
     pub fn begins(&mut self) {
         let Awaits::Writing(writing) = &self.awaits else { return };
-        let ledger = &self.sightings.ledger;
         self.has_begun = true;
         if writing.creates {
             *self.used_up.borrow_mut() = self.sightings.use_up();
-        }
-        if let Some(size) = writing.value {
-            ledger.weigh(size);
-        }
-        if writing.overwritten > 0 {
-            ledger.add(|totals| totals.overwritten += writing.overwritten);
         }
         if writing.ends {
             self.sightings.destroys(&writing.marks, true);
@@ -202,7 +195,9 @@ impl Aftermath {
     /// A long string has come as the reply: whatever was asked is there.
     pub fn hear_text(&self, now: Instant) {
         match &self.awaits {
-            Awaits::Reading(marks, Tells::Null) => self.read(marks, Tells::Null, b"$1\r\n1\r\n", now),
+            Awaits::Reading(marks, tells @ (Tells::Null | Tells::NullOfPart)) => {
+                self.read(marks, *tells, b"$1\r\n1\r\n", now);
+            }
             Awaits::Reading(..) => {}
             Awaits::Writing(writing) => drop(self.wrote(writing, b"$1\r\n1\r\n", now)),
         }
@@ -215,7 +210,7 @@ impl Aftermath {
         if tells == Tells::EachNull {
             let elements = peek::elements(frame).into_iter().flatten();
             for (mark, element) in marks.iter().zip(elements) {
-                mark.iter().for_each(|mark| self.sightings.read(*mark, !is_null(element), now));
+                mark.iter().for_each(|mark| self.sightings.read(*mark, !is_null(element), tells.is_sure(), now));
             }
             return;
         }
@@ -224,7 +219,7 @@ impl Aftermath {
         if is_there && marks.len() > 1 {
             return;
         }
-        marks.iter().flatten().for_each(|mark| self.sightings.read(*mark, is_there, now));
+        marks.iter().flatten().for_each(|mark| self.sightings.read(*mark, is_there, tells.is_sure(), now));
     }
 
     fn wrote<'f>(&self, writing: &Writing, frame: &'f [u8], now: Instant) -> Cow<'f, [u8]> {
@@ -244,17 +239,22 @@ impl Aftermath {
             totals.created += created + u64::from(writing.is_new && created == 0 && !did_nothing);
             totals.destroyed += destroyed;
             totals.late += late;
-            totals.given += given + u64::from(writing.is_given && !did_nothing);
+            totals.given += given + u64::from(writing.is_given && !did_nothing && late + touched == 0);
+            totals.overwritten += if late == 0 { writing.overwritten } else { 0 };
             totals.touched += touched;
         });
         if let Some(tells) = writing.tells {
-            marks.iter().for_each(|mark| self.sightings.read(*mark, !tells.is_gone(reply), now));
+            marks.iter().for_each(|mark| self.sightings.read(*mark, !tells.is_gone(reply), tells.is_sure(), now));
         }
         // What was there already needed no permission.
         if created > 0 || !writing.is_reported && !did_nothing {
             self.used_up.borrow_mut().clear();
         }
-        if late == 0 && (created > 0 || !did_nothing) {
+        let is_written = writing.value.is_some() && !(writing.is_new && did_nothing);
+        if let Some(size) = writing.value.filter(|_| late == 0 && is_written) {
+            ledger.weigh(size);
+        }
+        if late == 0 && (is_written || writing.ends && !did_nothing) {
             marks.iter().for_each(|mark| self.sightings.wrote(*mark, !writing.ends));
         }
         match peek::word(reply).filter(|_| writing.is_number) {
@@ -280,12 +280,20 @@ impl Drop for Aftermath {
 }
 
 impl Tells {
+    /// Whether what tells so tells it for sure.
+    fn is_sure(self) -> bool {
+        match self {
+            Self::Null | Self::Zero | Self::MinusTwo | Self::Empty | Self::None => true,
+            Self::NullOfPart | Self::ZeroOfPart | Self::EmptyOfPart | Self::EachNull | Self::AllNull => false,
+        }
+    }
+
     fn is_gone(self, frame: &[u8]) -> bool {
         match self {
-            Self::Null => is_null(frame),
-            Self::Zero => frame == b":0\r\n",
+            Self::Null | Self::NullOfPart => is_null(frame),
+            Self::Zero | Self::ZeroOfPart => frame == b":0\r\n",
             Self::MinusTwo => frame == b":-2\r\n",
-            Self::Empty => matches!(frame, b"*0\r\n" | b"%0\r\n" | b"~0\r\n"),
+            Self::Empty | Self::EmptyOfPart => matches!(frame, b"*0\r\n" | b"%0\r\n" | b"~0\r\n"),
             Self::None => frame == b"+none\r\n",
             Self::EachNull | Self::AllNull => peek::elements(frame).is_some_and(|mut elements| elements.all(is_null)),
         }

@@ -32,6 +32,8 @@ pub struct Asking<'a> {
     /// Whether a second request may be sent where the first one has done nothing: not in a transaction, and not if its client
     /// has asked something else meanwhile.
     pub may_try: bool,
+    /// Whether it asks on a connection of its own, as in a transaction.
+    pub is_alone: bool,
     #[allow(missing_docs)]
     pub now: Instant,
 }

@@ -30,17 +30,23 @@ pub(super) enum Deed<'a> {
 pub(super) enum Tells {
     /// It is a null.
     Null,
+    /// It is a null, or there is a session without what was asked.
+    NullOfPart,
     /// It is `0`.
     Zero,
+    /// It is `0`, or there is a session without what was asked.
+    ZeroOfPart,
     /// It is `-2`.
     MinusTwo,
     /// It has no elements.
     Empty,
+    /// It has none, or there is a session without what was asked.
+    EmptyOfPart,
     /// It is `none`.
     None,
-    /// A null for each.
+    /// A null for each; or it is of another type.
     EachNull,
-    /// Nothing but nulls.
+    /// Nothing but nulls; or there is a session without what was asked.
     AllNull,
 }
 
@@ -51,6 +57,8 @@ pub(super) struct Target<'a> {
     pub(super) creates: Creates,
     /// It may be gone afterwards: destroyed.
     pub(super) loses: bool,
+    /// It is, if it was there.
+    pub(super) dies: bool,
     /// The client says itself when it ends.
     pub(super) ends: Ends,
 }
@@ -79,7 +87,12 @@ pub(super) enum Ends {
 
 impl<'a> Target<'a> {
     fn new(key: &'a [u8], creates: Creates) -> Self {
-        Self { key, creates, loses: false, ends: Ends::Unsaid }
+        Self { key, creates, loses: false, dies: false, ends: Ends::Unsaid }
+    }
+
+    /// What is destroyed if it is there.
+    fn dying(key: &'a [u8]) -> Self {
+        Self { loses: true, dies: true, ..Self::new(key, Creates::No) }
     }
 }
 
@@ -96,10 +109,13 @@ pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
         return if is_write { Deed::Escapes } else { Deed::Nothing };
     };
     match row.name {
-        "get" | "dump" | "hget" => Deed::Reads(Tells::Null),
-        "exists" | "touch" | "hlen" | "hstrlen" | "llen" | "scard" | "strlen" | "zcard" => Deed::Reads(Tells::Zero),
+        "get" | "dump" => Deed::Reads(Tells::Null),
+        "hget" => Deed::Reads(Tells::NullOfPart),
+        "exists" | "touch" | "hlen" | "llen" | "scard" | "zcard" => Deed::Reads(Tells::Zero),
+        "hstrlen" | "strlen" => Deed::Reads(Tells::ZeroOfPart),
         "ttl" | "pttl" | "expiretime" | "pexpiretime" => Deed::Reads(Tells::MinusTwo),
-        "hgetall" | "hkeys" | "hvals" | "lrange" | "smembers" => Deed::Reads(Tells::Empty),
+        "hgetall" | "hkeys" | "hvals" | "smembers" => Deed::Reads(Tells::Empty),
+        "lrange" => Deed::Reads(Tells::EmptyOfPart),
         "hmget" => Deed::Reads(Tells::AllNull),
         "type" => Deed::Reads(Tells::None),
         "mget" => Deed::Reads(Tells::EachNull),
@@ -145,7 +161,7 @@ pub(super) fn deed<'a>(command: &Command<'a>, db: u32) -> Deed<'a> {
         "expire" => expire(command, 1000),
         "pexpire" => expire(command, 1),
         "expireat" | "pexpireat" => ends_somehow(arg(1), true),
-        "getdel" => Deed::Writes(vec![Target { loses: true, ..Target::new(arg(1), Creates::No) }]),
+        "getdel" => Deed::Writes(vec![Target::dying(arg(1))]),
         "getex" if request.is(2, "persist") => Deed::Writes(vec![Target::new(arg(1), Creates::No)]),
         // A point in time may have passed; a length of none is refused.
         "getex" if request.len() > 2 => ends_somehow(arg(1), request.is(2, "exat") || request.is(2, "pxat")),
@@ -269,8 +285,10 @@ fn expire<'a>(command: &Command<'a>, unit: u64) -> Deed<'a> {
     let length = request.arg(2).and_then(decimal);
     // With a condition it may be left as it is.
     let ends = if request.len() == 3 { after(request.arg(2).unwrap_or_default(), unit) } else { Ends::Set };
+    // With a condition it may go on as well.
     let loses = length.is_some_and(|length| length <= 0);
-    Deed::Writes(vec![Target { ends, loses, ..Target::new(key, Creates::No) }])
+    let dies = loses && request.len() == 3;
+    Deed::Writes(vec![Target { ends, loses, dies, ..Target::new(key, Creates::No) }])
 }
 
 fn ends_somehow(key: &[u8], loses: bool) -> Deed<'_> {

@@ -56,6 +56,7 @@ impl Rules {
                 let is_forbidden = |key: &[u8]| is_write && is_ours(key) || self.confine && !self.take(key, db);
                 keys.any(is_forbidden).then_some(NO_KEY.into())
             }
+            Touches::Any if stores_ours(command, db) => Some(NO_KEY.into()),
             // Whatever it touches, other keys than sessions may be among it.
             Touches::Any if self.confine && !command.is("exec") => {
                 Some(command.row().map_or(UNKNOWN_KEYS.into(), |row| no_permission(row.name)))
@@ -79,6 +80,11 @@ impl Rules {
         let most = most.filter_map(|target| self.of(target.key, db)?.max_value_size).min();
         most.is_some_and(|most| written(command) > most)
     }
+}
+
+/// Whether it stores its result into a key of ours.
+fn stores_ours(command: &Command<'_>, db: u32) -> bool {
+    matches!(deed(command, db), Deed::Writes(targets) if targets.iter().any(|target| is_ours(target.key)))
 }
 
 /// Bytes of the value of a request, or of the longest of its values; of what writes into the middle, where it would end.

@@ -19,7 +19,7 @@ use super::script::Seen;
 const MOST: usize = 128;
 
 /// How much later than we think an answer may have been given, by clocks that look at the time now and then.
-const MARGIN: Duration = Duration::from_millis(10);
+const MARGIN: Duration = Duration::from_millis(3);
 
 /// Places for counters: 1 MiB. Two sessions in one place only lead to a wrong count.
 const PLACES: usize = 1 << 18;
@@ -122,9 +122,9 @@ impl Sightings {
         self.ledger.add(|totals| totals.touched += 1);
     }
 
-    /// It was told whether a session is there.
-    pub(super) fn read(&self, mark: Mark, is_there: bool, now: Instant) {
-        if self.versions.read(mark, is_there) {
+    /// It was told whether a session is there; `is_sure`: there is no other way to understand that it is not.
+    pub(super) fn read(&self, mark: Mark, is_there: bool, is_sure: bool, now: Instant) {
+        if (is_there || is_sure) && self.versions.read(mark, is_there) {
             self.ledger.add(|totals| totals.expired += 1);
         }
         self.see(Sighting { mark, is_there, at: now, version: self.versions.current(mark) });

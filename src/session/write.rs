@@ -17,7 +17,7 @@ use super::forbid::written;
 use super::rule::{Rule, Rules};
 use super::script::{Birth, Expiry, Identical, MOST_WORDS, Part, Seen, Terms, Which, differs_in_resp3};
 use crate::command::{Command, Shape};
-use crate::config::Reopen;
+use crate::config::{OnStaleWrite, Reopen};
 use crate::resp::{Protocol, encode};
 
 /// A session a command writes, and the rule it falls under.
@@ -64,7 +64,10 @@ impl Rules {
             return self.repair(ruled.iter().map(|ruled| ruled.target.key), asking, None);
         }
         let is_resp3 = asking.protocol == Protocol::Resp3 && differs_in_resp3(command);
-        let terms = Terms { on_stale_write: first.on_stale_write, identical, room, is_resp3 };
+        // What was moved is not moved back: that no success can be pretended of.
+        let moves = ["rename", "renamenx", "rpoplpush", "lmove", "smove"].iter().any(|name| command.is(name));
+        let on_stale_write = if moves { OnStaleWrite::Refuse } else { first.on_stale_write };
+        let terms = Terms { on_stale_write, identical, room, is_resp3 };
         let (request, form) = match way {
             Way::Alone if words.len() == request.len() => (None, None),
             Way::Alone => (Some(encoded(&words)), None),
@@ -88,9 +91,7 @@ impl Rules {
             is_reported: form.is_some(),
             overwritten: ruled.iter().filter(|ruled| ruled.is_outdated(asking)).count() as u64,
             is_given: millis.is_some(),
-            ends: ruled.iter().any(|ruled| ruled.target.loses)
-                && ruled.len() == targets.len()
-                && !creates(Creates::Yes),
+            ends: ruled.iter().all(|ruled| ruled.target.dies),
             is_number: command.shape() == Shape::Integer,
             tells: command.is("getex").then_some(Tells::Null),
             is_hidden: false,
@@ -155,7 +156,12 @@ impl Rule {
     fn seen(&self, target: &Target<'_>, asking: &Asking<'_>) -> Seen {
         let mark = asking.mark(target.key);
         match (self.stay_destroyed, target.creates, self.reopen) {
-            (Some(_), Creates::Yes, _) if asking.sightings.is_destroying(mark) => Seen::Free,
+            // On a connection many share, it may be another request that destroys it.
+            (Some(_), Creates::Yes, reopen)
+                if asking.sightings.is_destroying(mark) && (reopen == Reopen::Read || asking.is_alone) =>
+            {
+                Seen::Free
+            }
             (Some(_), Creates::Yes, Reopen::Read) => asking.sightings.of(mark, asking.now),
             (Some(_), Creates::Yes, Reopen::Never) => Seen::Nothing,
             (None, ..) | (Some(_), Creates::No | Creates::New | Creates::Lock, _) => Seen::Free,

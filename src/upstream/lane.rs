@@ -166,6 +166,8 @@ impl Lane {
     ) -> Admission {
         let Outgoing { command, request, .. } = *outgoing;
         let mut recovery = self.recovery.borrow_mut();
+        let spelled_out = recovery.spell_out(outgoing.aftermath.as_mut(), request);
+        let request = spelled_out.as_deref().unwrap_or(request);
         let size = recovery.size();
         let is_full = size > 0 && size + request.len() > self.limits.queue;
         if !recovery.phase().is_connected() && (is_full || self.server.is_known_to_be_down(now)) {
@@ -186,8 +188,6 @@ impl Lane {
         if let Some(aftermath) = &mut aftermath {
             aftermath.begins();
         }
-        let spelled_out = recovery.spell_out(aftermath.as_mut(), request);
-        let request = spelled_out.as_deref().unwrap_or(request);
         if let Some(lease) = &lease {
             recovery.ask(Ask::Optin(lease.clone()), OPTIN, Shape::Status, now);
         }

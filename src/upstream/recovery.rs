@@ -358,6 +358,7 @@ impl Recovery {
         let Arrival { generation, has_severed, .. } = arrival;
         self.link = Link { renew_at, generation, has_severed, ..Link::new(now) };
         self.queue.restart_clocks(now);
+        self.spell_out_waiting();
     }
 }
 

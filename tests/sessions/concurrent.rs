@@ -96,7 +96,7 @@ fn run(seed: u64) -> Found {
         let clients: Vec<_> = (0..CONNECTIONS)
             .map(|number| {
                 let (port, random) = (proxies[number % 2].port(), random.fork());
-                scope.spawn(move || Client::new(number, port, random).run())
+                scope.spawn(move || Client::new(number, port, random, reopens).run())
             })
             .collect();
         clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect::<Vec<_>>()
@@ -109,13 +109,14 @@ struct Client {
     number: usize,
     wire: Wire,
     random: Rng,
+    reopens: bool,
     done: Vec<Done>,
 }
 
 impl Client {
-    fn new(number: usize, port: u16, random: Rng) -> Self {
+    fn new(number: usize, port: u16, random: Rng, reopens: bool) -> Self {
         let wire = if (number / 2).is_multiple_of(2) { Wire::connect(port) } else { Wire::connect_resp3(port) };
-        Self { number, wire, random, done: Vec::new() }
+        Self { number, wire, random, reopens, done: Vec::new() }
     }
 
     fn run(mut self) -> Vec<Done> {
@@ -194,7 +195,8 @@ impl Client {
             (true, true) => (Some(format!("DEL {key}")), format!("HSET {key} f w{id}.")),
             (false, _) => (None, format!("SET {key} w{id}. NX EX 1000")),
         };
-        let is_transaction = self.random.bool();
+        // Where nobody may reopen, only a transaction is told apart from what others ask of the same connection.
+        let is_transaction = self.random.bool() || kind == Kind::Anew && !self.reopens;
         let mut lines: Vec<&str> = delete.iter().map(String::as_str).chain([write.as_str()]).collect();
         if is_transaction {
             lines.insert(0, "MULTI");

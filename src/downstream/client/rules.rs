@@ -86,11 +86,13 @@ impl Client {
 
     /// What the rules make of a request.
     fn decide_by_rule(&self, rules: &Rules, command: &Command<'_>, now: Instant) -> Decision {
+        let is_alone = matches!(self.mode, Mode::Pinned { .. });
         let asking = Asking {
             db: self.database(),
             protocol: self.protocol,
             sightings: &self.sightings,
-            may_try: !matches!(self.mode, Mode::Pinned { .. }) && !self.has_more && self.outbox.in_flight() == 0,
+            may_try: !is_alone && !self.has_more && self.outbox.in_flight() == 0,
+            is_alone,
             now,
         };
         rules.decide(command, &asking)

@@ -41,12 +41,7 @@ impl Recovery {
             self.pass_on_refusals(outbox);
         }
         let (mut looks, mut kept) = (Vec::new(), self.take_refused());
-        for (index, (mut ticket, mut request)) in requests.into_iter().enumerate() {
-            // The next server may know no script by its name.
-            if let Some(spelled_out) = ticket.aftermath.as_mut().and_then(|aftermath| aftermath.spelled_out(&request)) {
-                request = spelled_out.into();
-                ticket.len = request.len();
-            }
+        for (index, (mut ticket, request)) in requests.into_iter().enumerate() {
             if ticket.is_repair() {
                 kept.push((ticket, request));
                 continue;

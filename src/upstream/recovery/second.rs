@@ -2,13 +2,16 @@
 //!
 //! A script the server does not know by its name; a write of a session that its client has read and that is not there any
 //! more ([`crate::session`]). Neither has run. The second request comes behind what its client has asked meanwhile, where it
-//! may have asked anything: if that is about the same session, the client is told that the first did not run.
+//! may have asked anything: if that is about the same session, or tells of any, the client is told that the first did not
+//! run.
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Recovery;
+use crate::command::{Commands, Touches};
 use crate::resp::request::Parser;
 use crate::session::Aftermath;
 use crate::upstream::NOT_EXECUTED;
@@ -48,19 +51,53 @@ impl Recovery {
         Ok(())
     }
 
-    /// Whether its client has asked something else about the same keys meanwhile.
+    /// What waits for a connection that is there now: its server may know no script by its name.
+    pub(super) fn spell_out_waiting(&mut self) {
+        let calls = |ticket: &Ticket| ticket.aftermath.as_ref().is_some_and(|aftermath| aftermath.calls().is_some());
+        if !self.queue.requests().any(|(ticket, _)| calls(ticket)) {
+            return;
+        }
+        let requests = self.queue.take_all().requests.into_iter();
+        self.queue.put_first(requests.map(|(mut ticket, request)| {
+            let spelled_out = ticket.aftermath.as_mut().and_then(|aftermath| aftermath.spelled_out(&request));
+            let request = spelled_out.map_or(request, Bytes::from);
+            ticket.len = request.len();
+            (ticket, request)
+        }));
+    }
+
+    /// Whether its client has asked something meanwhile that tells whether it has run: about the same keys, or about any.
     fn has_gone_on(&self, ticket: &Ticket, request: &[u8]) -> bool {
         let Some(client) = ticket.client() else { return false };
-        let mut parser = Parser::default();
-        let Some(request) = parser.known(request) else { return true };
-        let names: Vec<&[u8]> = match request.is(0, "evalsha") {
-            true => request.args_from(3).collect(),
-            false => request.arg(1).into_iter().collect(),
-        };
+        let commands = Commands::default();
+        let own = Named::of(request, &commands);
         let is_theirs = |other: &Ticket| other.client().is_some_and(|own| Rc::ptr_eq(&own, &client));
-        self.queue.requests().any(|(other, bytes)| {
-            // A key of few letters may stand there for another reason: then the client is told so without need.
-            is_theirs(other) && names.iter().any(|name| bytes.windows(name.len().max(1)).any(|part| part == *name))
-        })
+        let others = self.queue.requests().filter(|(other, _)| is_theirs(other));
+        others.map(|(_, bytes)| Named::of(bytes, &commands)).any(|other| own.may_tell_of(&other))
+    }
+}
+
+/// The keys a request names.
+enum Named {
+    These(Vec<Vec<u8>>),
+    /// None, or any.
+    Others,
+}
+
+impl Named {
+    fn of(bytes: &[u8], commands: &Commands) -> Self {
+        let mut parser = Parser::default();
+        let Some(request) = parser.known(bytes) else { return Self::Others };
+        match commands.understand(request).keys() {
+            Touches::These(keys) => Self::These(keys.map(<[u8]>::to_vec).collect()),
+            Touches::None | Touches::Any => Self::Others,
+        }
+    }
+
+    fn may_tell_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::These(own), Self::These(others)) => own.iter().any(|key| others.contains(key)),
+            (Self::Others, _) | (_, Self::Others) => true,
+        }
     }
 }

@@ -5,7 +5,10 @@ use crate::cache::{Hold, Holds};
 use crate::command::Commands;
 use crate::config::Reconnect;
 use crate::outbox::Outbox;
+use crate::resp::encode;
 use crate::resp::request::Parser;
+use crate::upstream::NOT_EXECUTED;
+use crate::upstream::loss::Loss;
 
 mod anything;
 mod attacked;
