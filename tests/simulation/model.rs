@@ -207,8 +207,11 @@ impl Redis {
         self.table = Table::default();
     }
 
-    /// Another run begins.
+    /// Another run begins, unless one is under way: crashes may overlap, and no run keeps the connections of the one before.
     pub(crate) fn start(&mut self, is_loading: bool) {
+        if self.is_up {
+            return;
+        }
         self.run += 1;
         self.next_client = 1;
         (self.is_up, self.is_loading) = (true, is_loading);
