@@ -44,58 +44,21 @@ impl Rules {
         });
         let ruled: Vec<_> = ruled.collect();
         let Some(Ruled { rule: first, .. }) = ruled.first() else { return Decision::AsIs(None) };
-        let request = &command.request;
-        // What `PERSIST` would do, it does not, where sessions expire.
-        let persists = command.is("getex") && request.is(2, "persist") && first.ends();
-        let mut words: Vec<&[u8]> = request.args_from(0).take(if persists { 2 } else { request.len() }).collect();
         let millis = first.expiry.map(|expiry| expiry.as_millis().to_string());
-        let millis = millis.as_deref().filter(|_| takes_expiry(command));
-        words.extend(millis.iter().flat_map(|millis| [&b"PX"[..], millis.as_bytes()]));
-        let identical = identical(command, &ruled, millis);
-        let room = first.max_value_size.filter(|_| command.is("append"));
-        let room = room.map(|most| most.saturating_sub(written(command)));
-        let parts = self.parts(&ruled, millis.is_some(), asking);
-        let way = match parts.iter().all(Part::is_plain) && identical.is_none() && room.is_none() {
-            true => Way::Alone,
-            false if identical.is_some() || room.is_some() => Way::Scripted,
-            false => way(command, &ruled, &parts, asking),
-        };
+        let given = millis.as_deref().filter(|_| takes_expiry(command));
+        let words = words(command, first, given);
+        let terms = terms(command, &ruled, given, asking);
+        let parts = self.parts(&ruled, given.is_some(), asking);
+        let way = way(command, &ruled, &parts, terms, asking);
         if words.len() > MOST_WORDS && way != Way::Alone {
             return self.repair(ruled.iter().map(|ruled| ruled.target.key), asking, None);
         }
-        let is_resp3 = asking.protocol == Protocol::Resp3 && differs_in_resp3(command);
-        // What was moved is not moved back: that no success can be pretended of.
-        let moves = ["rename", "renamenx", "rpoplpush", "lmove", "smove"].iter().any(|name| command.is(name));
-        let on_stale_write = if moves { OnStaleWrite::Refuse } else { first.on_stale_write };
-        let terms = Terms { on_stale_write, identical, room, is_resp3 };
-        let (request, form) = match way {
-            Way::Alone if words.len() == request.len() => (None, None),
-            Way::Alone => (Some(encoded(&words)), None),
-            Way::WhereItIs => (Some(encoded(&where_it_is(command, &words))), Some(Form::Guarded(first.on_stale_write))),
-            Way::Created(seen) => {
-                let request = self.scripts.create(&parts[0].key, seen, first.on_stale_write, &words);
-                (Some(request), Some(Form::SpelledOut(Which::Create)))
-            }
-            Way::Scripted => {
-                let which = if is_resp3 { Which::WriteResp3 } else { Which::Write };
-                (Some(self.scripts.write(&parts, terms, &words)), Some(Form::SpelledOut(which)))
-            }
-        };
-        let creates = |wanted| ruled.iter().any(|ruled| ruled.target.creates == wanted);
+        let (request, form) = self.carry(command, way, &parts, terms, &words);
         let writing = Writing {
-            marks: ruled.iter().map(|ruled| asking.mark(ruled.target.key)).collect(),
-            value: (creates(Creates::Yes) || creates(Creates::New)).then(|| written(command)),
-            // What is new for sure may be a lock, which is no session.
-            creates: creates(Creates::Yes),
-            is_new: creates(Creates::New) && way == Way::Alone,
+            is_given: given.is_some(),
             is_reported: form.is_some(),
-            overwritten: ruled.iter().filter(|ruled| ruled.is_outdated(asking)).count() as u64,
-            is_given: millis.is_some(),
-            ends: ruled.iter().all(|ruled| ruled.target.dies),
-            is_number: command.shape() == Shape::Integer,
-            tells: command.is("getex").then_some(Tells::Null),
-            is_hidden: false,
             second: form.map(|form| Second { scripts: Arc::clone(&self.scripts), form }),
+            ..writing(command, &ruled, way, asking)
         };
         let aftermath = Aftermath::new(asking.sightings, Awaits::Writing(writing));
         let companion = parts.iter().find(|part| part.expiry == Expiry::Follows).map(|part| part.key.to_vec());
@@ -103,6 +66,31 @@ impl Rules {
             None => Decision::AsIs(Some(aftermath)),
             Some(request) => Decision::Rewritten(Rewritten { request, aftermath, also: companion }),
         }
+    }
+
+    /// What is sent, if it is not the request as it came; and in what case something else has to be.
+    fn carry(
+        &self,
+        command: &Command<'_>,
+        way: Way,
+        parts: &[Part<'_>],
+        terms: Terms,
+        words: &[&[u8]],
+    ) -> (Option<Vec<u8>>, Option<Form>) {
+        let (request, form) = match way {
+            Way::Alone if words.len() == command.request.len() => return (None, None),
+            Way::Alone => (encoded(words), None),
+            Way::WhereItIs => (encoded(&where_it_is(command, words)), Some(Form::Guarded(terms.on_stale_write))),
+            Way::Created(seen) => {
+                let request = self.scripts.create(&parts[0].key, seen, terms.on_stale_write, words);
+                (request, Some(Form::SpelledOut(Which::Create)))
+            }
+            Way::Scripted => {
+                let which = if terms.is_resp3 { Which::WriteResp3 } else { Which::Write };
+                (self.scripts.write(parts, terms, words), Some(Form::SpelledOut(which)))
+            }
+        };
+        (Some(request), form)
     }
 
     /// What the script is told of each session.
@@ -177,8 +165,55 @@ impl Part<'_> {
     }
 }
 
-/// How a write is carried out that a script may have to decide on.
-fn way(command: &Command<'_>, ruled: &[Ruled<'_, '_>], parts: &[Part<'_>], asking: &Asking<'_>) -> Way {
+/// The words of a command as they are sent, by itself or by a script; `given`: the expiry it is given.
+fn words<'a>(command: &Command<'a>, rule: &Rule, given: Option<&'a str>) -> Vec<&'a [u8]> {
+    let request = &command.request;
+    // What `PERSIST` would do, it does not, where sessions expire.
+    let persists = command.is("getex") && request.is(2, "persist") && rule.ends();
+    let own = request.args_from(0).take(if persists { 2 } else { request.len() });
+    own.chain(given.into_iter().flat_map(|millis| [&b"PX"[..], millis.as_bytes()])).collect()
+}
+
+/// What a script is told of the command.
+fn terms(command: &Command<'_>, ruled: &[Ruled<'_, '_>], given: Option<&str>, asking: &Asking<'_>) -> Terms {
+    let first = ruled[0].rule;
+    // What was moved is not moved back: that no success can be pretended of.
+    let moves = ["rename", "renamenx", "rpoplpush", "lmove", "smove"].iter().any(|name| command.is(name));
+    let most = first.max_value_size.filter(|_| command.is("append"));
+    Terms {
+        on_stale_write: if moves { OnStaleWrite::Refuse } else { first.on_stale_write },
+        identical: identical(command, ruled, given),
+        room: most.map(|most| most.saturating_sub(written(command))),
+        is_resp3: asking.protocol == Protocol::Resp3 && differs_in_resp3(command),
+    }
+}
+
+/// What its reply is awaited with.
+fn writing(command: &Command<'_>, ruled: &[Ruled<'_, '_>], way: Way, asking: &Asking<'_>) -> Writing {
+    let creates = |wanted| ruled.iter().any(|ruled| ruled.target.creates == wanted);
+    Writing {
+        marks: ruled.iter().map(|ruled| asking.mark(ruled.target.key)).collect(),
+        value: (creates(Creates::Yes) || creates(Creates::New)).then(|| written(command)),
+        // What is new for sure may be a lock, which is no session.
+        creates: creates(Creates::Yes),
+        is_new: creates(Creates::New) && way == Way::Alone,
+        overwritten: ruled.iter().filter(|ruled| ruled.is_outdated(asking)).count() as u64,
+        ends: ruled.iter().all(|ruled| ruled.target.dies),
+        is_number: command.shape() == Shape::Integer,
+        tells: command.is("getex").then_some(Tells::Null),
+        ..Writing::default()
+    }
+}
+
+/// How a write is carried out.
+fn way(command: &Command<'_>, ruled: &[Ruled<'_, '_>], parts: &[Part<'_>], terms: Terms, asking: &Asking<'_>) -> Way {
+    let has_more = terms.identical.is_some() || terms.room.is_some();
+    if !has_more && parts.iter().all(Part::is_plain) {
+        return Way::Alone;
+    }
+    if has_more {
+        return Way::Scripted;
+    }
     let ([Ruled { target, .. }], [part]) = (ruled, parts) else { return Way::Scripted };
     // What says `OK`, and nothing else if there is nothing yet.
     let is_set =
