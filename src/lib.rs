@@ -186,6 +186,16 @@ impl Prepared {
         }
     }
 
+    /// A mistyped name in `commands.deny` forbids nothing; but a newer server, or a module, may have a command of that name.
+    fn warn_of_unknown_commands(&self) {
+        for denied in &self.config.commands.deny {
+            let name = denied.split('|').next().unwrap_or_default();
+            if !Commands::rows().iter().any(|row| row.name == name) {
+                warn!(command = denied, "commands.deny names a command that Redis 7.0 does not have");
+            }
+        }
+    }
+
     fn settings(&self) -> Settings {
         let Config { limits, upstream, log, .. } = &self.config;
         Settings {
@@ -249,6 +259,7 @@ pub async fn run(
     if config.upstream.tls.enabled && config.upstream.tls.verify == Verify::None {
         warn!("upstream.tls.verify is \"none\": anyone between here and the server can read and change every session");
     }
+    prepared.warn_of_unknown_commands();
     let listener = match prepared.inherited.take() {
         Some(inherited) => Listener::adopt(inherited).context("the socket of the service manager cannot be used")?,
         None => Listener::bind(&config.listen.address, config.listen.unix_mode)
@@ -297,6 +308,7 @@ pub async fn run(
                 continue;
             }
             prepared.reload(new);
+            prepared.warn_of_unknown_commands();
             files = prepared.access.files.clone();
             server.reload(prepared.access.clone());
             workers.reload(&prepared.settings(), prepared.door.clone());

@@ -151,6 +151,15 @@ fn a_lock_in_a_session_is_taken_also_where_it_is_destroyed() {
     }
 }
 
+/// It may be mistyped, and then forbids nothing.
+#[test]
+fn a_denied_command_that_redis_does_not_have_is_warned_of() {
+    let ruled = Ruled::by(&["commands.deny = [\"flushal\", \"config|set\"]"]);
+    ruled.proxy.allow("commands.deny names a command");
+    let warnings = || ruled.proxy.logs().iter().filter(|line| line.contains("commands.deny")).count();
+    wait_until("it is said", || warnings() == 1);
+}
+
 /// As the server's own access rules say it, which is asked the same.
 #[test]
 fn what_is_denied_is_refused_in_the_words_of_redis() {
