@@ -243,6 +243,7 @@ impl Connection {
         if let Mode::Pinned { pin, .. } = &self.client.mode
             && pin.waits_for_others()
             && (is_told_to || pin.in_flight() == 0)
+            && !self.must_lose_pinned()
         {
             return (outbox.unread() == 0).then_some(leaving);
         }
@@ -257,6 +258,7 @@ impl Connection {
         match self.handle.order.get() {
             Order::Serve => {}
             Order::Kill(reason) => return Poll::Ready(Err(reason)),
+            Order::Close(_) if self.must_lose_pinned() => has_moved |= self.lose_pinned()?,
             // It may be over already, now that everything is written.
             Order::Close(_) => has_moved |= self.ended().is_some(),
         }
@@ -340,6 +342,13 @@ impl Connection {
             return self.lose_pinned();
         }
         Ok(false)
+    }
+
+    /// The worker's connection is lost, and the client must see what it would see without a proxy (`reconnect = "off"`): the
+    /// one it holds is lost with it. What it waits for there may have run, and it is told so before it is closed (G2).
+    fn must_lose_pinned(&self) -> bool {
+        self.handle.order.get() == Order::Close(CloseReason::UpstreamLost)
+            && matches!(&self.client.mode, Mode::Pinned { pin, .. } if pin.waits_for_others() && pin.in_flight() > 0)
     }
 
     fn lose_pinned(&mut self) -> Result<bool, CloseReason> {

@@ -72,6 +72,22 @@ fn nor_without_a_word() {
     }
 }
 
+/// The connection everybody shares is lost a moment before the one that waits, or alone.
+#[test]
+fn a_client_that_waits_on_its_own_connection_is_told_before_it_is_closed() {
+    let (server, _relay, proxy) = behind_relay(&[OFF]);
+    let mut client = Wire::connect(proxy.port());
+    assert_eq!(client.ask("SET k v"), "+OK");
+    client.say(&["BLPOP queue 0"]);
+    wait_until("it waits", || server.cli(&["INFO", "clients"]).contains("blocked_clients:1"));
+    let list = server.cli(&["CLIENT", "LIST"]);
+    let shared = list.lines().find(|line| line.contains("cmd=set")).expect("the shared connection");
+    let id = shared.split_once("id=").and_then(|(_, id)| id.split(' ').next()).expect("an id");
+    assert_eq!(server.cli(&["CLIENT", "KILL", "ID", id]), "1");
+    assert_eq!(client.hear(), UNKNOWN);
+    assert_eq!(client.rest(), NOTHING);
+}
+
 #[test]
 fn clients_that_come_back_are_served_when_the_server_is_back() {
     let mut server = RedisServer::with().persistent().start();
