@@ -28,10 +28,11 @@ const MANY_WORKERS: usize = 16;
 const OUTAGE: Duration = Duration::from_secs(10);
 
 /// Between two requests of a client.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(100);
 
-/// A refusal that waits for nothing, on a machine busy with 400 threads and more. Most take less than a millisecond.
-const AT_ONCE: Duration = Duration::from_millis(100);
+/// A refusal that waits for nothing, on a machine busy with 400 threads and more: half of `queue_timeout`, which one that waits
+/// would take. Where there is room, most take less than a millisecond.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// Connections that may come within [`WINDOW`]: five hundredths of the clients, and fewer where two workers share theirs.
 const MOST: usize = 20;
