@@ -14,15 +14,7 @@ for i = 1, #KEYS / 2 do
     call('PEXPIRE', key, expiry)
     left, given = expiry, given + 1
   end
-  if left ~= -2 and lifetime > 0 then
-    local window = tonumber(ARGV[at + 3])
-    local life = call('PTTL', birth) - window
-    if life <= 0 then
-      call('SET', birth, 1, 'PX', lifetime + window)
-      life = lifetime
-    end
-    if left == -1 or left > life then call('PEXPIRE', key, life) end
-  end
+  if left ~= -2 and lifetime > 0 then keep_lifetime(key, birth, left, lifetime, tonumber(ARGV[at + 3])) end
 end
 if given == 0 then return 0 end
 return {{ok = 'CLOAKROOM'}, 0, 0, 0, 0, given, 0}

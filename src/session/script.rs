@@ -122,11 +122,13 @@ impl Script {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self(Which::ALL.map(|which| match which {
-            Which::Write => Script::new(include_str!("write.lua")),
-            Which::WriteResp3 => Script::new(concat!("redis.setresp(3)\n", include_str!("write.lua"))),
+            Which::Write => Script::new(concat!(include_str!("lifetime.lua"), include_str!("write.lua"))),
+            Which::WriteResp3 => {
+                Script::new(concat!("redis.setresp(3)\n", include_str!("lifetime.lua"), include_str!("write.lua")))
+            }
             Which::Create => Script::new(include_str!("create.lua")),
             Which::Destroy => Script::new(include_str!("destroy.lua")),
-            Which::Repair => Script::new(include_str!("repair.lua")),
+            Which::Repair => Script::new(concat!(include_str!("lifetime.lua"), include_str!("repair.lua"))),
         }))
     }
 

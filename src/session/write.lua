@@ -90,12 +90,7 @@ for i = 1, count do
       elseif was[i] == 0 and word(i, 5) == 'new' then
         call('DEL', birth)
       end
-      local life = call('PTTL', birth) - window
-      if life <= 0 then
-        call('SET', birth, 1, 'PX', lifetime + window)
-        life = lifetime
-      end
-      if left == -1 or left > life then call('PEXPIRE', key, life) end
+      keep_lifetime(key, birth, left, lifetime, window)
     end
   end
 end
