@@ -44,7 +44,7 @@ pub use aftermath::Aftermath;
 pub use decide::{Asking, Decision, Rewritten};
 pub use ledger::{Ledger, Totals};
 pub use rule::{Rule, Rules, Touch};
-pub use script::{Which, command_of, with_command};
+pub use script::{Scripts, Which};
 pub use sightings::{Sightings, Versions};
 
 #[cfg(test)]

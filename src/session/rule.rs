@@ -73,7 +73,7 @@ impl Rules {
             deny: commands.deny.clone(),
             confine: commands.confine,
             least_value_size: least.unwrap_or(usize::MAX),
-            scripts: Arc::new(Scripts::new()),
+            scripts: Arc::default(),
         })
     }
 

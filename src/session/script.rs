@@ -45,7 +45,7 @@ impl Which {
 
 /// All of them, in the order of [`Which::ALL`].
 #[derive(Debug)]
-pub(super) struct Scripts([Script; Which::ALL.len()]);
+pub struct Scripts([Script; Which::ALL.len()]);
 
 /// What `write.lua` is told of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +119,8 @@ impl Script {
     }
 }
 
-impl Scripts {
-    pub(super) fn new() -> Self {
+impl Default for Scripts {
+    fn default() -> Self {
         Self(Which::ALL.map(|which| match which {
             Which::Write => Script::new(concat!(include_str!("lifetime.lua"), include_str!("write.lua"))),
             Which::WriteResp3 => {
@@ -131,7 +131,9 @@ impl Scripts {
             Which::Repair => Script::new(concat!(include_str!("lifetime.lua"), include_str!("repair.lua"))),
         }))
     }
+}
 
+impl Scripts {
     fn script(&self, which: Which) -> &Script {
         &self.0[which as usize]
     }
@@ -233,6 +235,48 @@ impl Scripts {
         }
         words.request()
     }
+
+    fn call(&self, request: &Request<'_>) -> Option<Call> {
+        let which = self.of(request)?;
+        let keys = request.arg(2).and_then(decimal).and_then(|keys| usize::try_from(keys).ok())?;
+        let head = match which {
+            Which::Write | Which::WriteResp3 => HEAD + WORDS * (keys / 3),
+            Which::Create => 2,
+            Which::Destroy | Which::Repair => 0,
+        };
+        Some(Call { which, keys, command: 3 + keys + head })
+    }
+
+    /// The command a script of ours runs, as its client has asked it; `None` if the request is none of ours.
+    ///
+    /// For whoever looks what became of a lost write: what the rules add does not change what to look for.
+    pub fn command_of(&self, request: &Request<'_>) -> Option<Vec<u8>> {
+        let Call { which, keys, command } = self.call(request)?;
+        let words: Vec<&[u8]> = match which {
+            Which::Write | Which::WriteResp3 | Which::Create => request.args_from(command).collect(),
+            Which::Destroy => {
+                request.arg(command).into_iter().chain(request.args_from(3).take(keys).step_by(3)).collect()
+            }
+            Which::Repair => return None,
+        };
+        let mut command = Vec::new();
+        encode::request(&mut command, &words);
+        Some(command)
+    }
+
+    /// The same request of ours with another command, for whoever sends a lost one again.
+    pub fn with_command(&self, request: &Request<'_>, command: &Request<'_>) -> Option<Vec<u8>> {
+        let Call { which, command: place, .. } = self.call(request)?;
+        let words: Vec<&[u8]> = match which {
+            Which::Write | Which::WriteResp3 | Which::Create => {
+                request.args_from(0).take(place).chain(command.args_from(0)).collect()
+            }
+            Which::Destroy | Which::Repair => request.args_from(0).collect(),
+        };
+        let mut again = Vec::new();
+        encode::request(&mut again, &words);
+        Some(again)
+    }
 }
 
 fn answered(on_stale_write: OnStaleWrite) -> &'static [u8] {
@@ -299,49 +343,6 @@ struct Call {
     keys: usize,
     /// Where the command begins it passes on.
     command: usize,
-}
-
-fn call(request: &Request<'_>) -> Option<Call> {
-    if !request.is(0, "eval") && !request.is(0, "evalsha") {
-        return None;
-    }
-    let which = Scripts::new().of(request)?;
-    let keys = request.arg(2).and_then(decimal).and_then(|keys| usize::try_from(keys).ok())?;
-    let head = match which {
-        Which::Write | Which::WriteResp3 => HEAD + WORDS * (keys / 3),
-        Which::Create => 2,
-        Which::Destroy | Which::Repair => 0,
-    };
-    Some(Call { which, keys, command: 3 + keys + head })
-}
-
-/// The command a script of ours runs, as its client has asked it; `None` if the request is none of ours.
-///
-/// For whoever looks what became of a lost write: what the rules add does not change what to look for.
-pub fn command_of(request: &Request<'_>) -> Option<Vec<u8>> {
-    let Call { which, keys, command } = call(request)?;
-    let words: Vec<&[u8]> = match which {
-        Which::Write | Which::WriteResp3 | Which::Create => request.args_from(command).collect(),
-        Which::Destroy => request.arg(command).into_iter().chain(request.args_from(3).take(keys).step_by(3)).collect(),
-        Which::Repair => return None,
-    };
-    let mut command = Vec::new();
-    encode::request(&mut command, &words);
-    Some(command)
-}
-
-/// The same request of ours with another command, for whoever sends a lost one again.
-pub fn with_command(request: &Request<'_>, command: &Request<'_>) -> Option<Vec<u8>> {
-    let Call { which, command: place, .. } = call(request)?;
-    let words: Vec<&[u8]> = match which {
-        Which::Write | Which::WriteResp3 | Which::Create => {
-            request.args_from(0).take(place).chain(command.args_from(0)).collect()
-        }
-        Which::Destroy | Which::Repair => request.args_from(0).collect(),
-    };
-    let mut again = Vec::new();
-    encode::request(&mut again, &words);
-    Some(again)
 }
 
 /// Whether a command's reply differs between the protocols where it comes out of a script.

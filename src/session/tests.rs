@@ -96,7 +96,7 @@ fn shown(request: &[u8]) -> String {
     if words[0] != "EVALSHA" {
         return words.join(" ");
     }
-    let name = match script::Scripts::new().of(&request).expect("one of ours") {
+    let name = match script::Scripts::default().of(&request).expect("one of ours") {
         Which::Write => "write",
         Which::WriteResp3 => "write in RESP3",
         Which::Create => "create",
@@ -495,7 +495,7 @@ fn a_lost_script_tells_what_it_was_asked() {
     let again = |bench: &Bench, line: &str| match bench.decide(line) {
         Decision::Rewritten(Rewritten { request, .. }) => {
             let mut parser = Parser::default();
-            command_of(&parser.known(&request).expect("a request")).map(|command| shown(&command))
+            bench.rules.scripts.command_of(&parser.known(&request).expect("a request")).map(|command| shown(&command))
         }
         Decision::AsIs(_) | Decision::Repaired(_) => panic!("no script"),
     };

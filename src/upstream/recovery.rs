@@ -37,6 +37,7 @@ mod repairs;
 mod second;
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,9 +52,9 @@ use super::phase::Phase;
 use super::ticket::{About, Audience, Endings, LostWrite, Recipient, Ticket};
 use crate::backoff::Backoff;
 use crate::cache::Ask;
-use crate::command::{Effect, Shape};
+use crate::command::{Commands, Effect, Shape};
 use crate::outbox::Form;
-use crate::session::{Aftermath, Which};
+use crate::session::{Aftermath, Scripts, Which};
 
 /// How often a request whose connection was lost is sent again.
 pub(super) const MAX_TRIES: u8 = 2;
@@ -89,6 +90,10 @@ pub(super) struct Recovery {
     refused: Vec<Refused>,
     /// Repairs it was too busy for.
     repairs: Repairs,
+    /// To find the write of a client in a script of ours that is lost.
+    scripts: LazyCell<Scripts>,
+    /// To find the keys of what is sent a second time.
+    commands: LazyCell<Commands>,
     /// Clients wait for what is asked for the sake of what is held in memory.
     is_waited_for: bool,
     backoff: Backoff,
@@ -161,6 +166,8 @@ impl Recovery {
             again: Vec::new(),
             refused: Vec::new(),
             repairs: Repairs::default(),
+            scripts: LazyCell::new(Scripts::default),
+            commands: LazyCell::new(Commands::default),
             is_waited_for: false,
             backoff: Backoff::default(),
             attempt_at: now,

@@ -13,7 +13,7 @@ use crate::command::{Effect, Shape};
 use crate::config::Reconnect;
 use crate::outbox::{Form, Outbox};
 use crate::resp::request::Parser;
-use crate::session;
+use crate::session::Scripts;
 use crate::upstream::in_flight::Left;
 use crate::upstream::phase::{Event, Phase};
 use crate::upstream::read_back::ReadBack;
@@ -84,7 +84,7 @@ impl Recovery {
     fn look(&mut self, lost: LostWrite, is_waited_for: bool, looks: &mut Vec<(Ticket, Bytes)>) {
         let now = lost.since;
         // Where the rules have had a script run it, what it was asked to do is looked for.
-        let asked = Parser::default().known(&lost.request).and_then(|request| session::command_of(&request));
+        let asked = Parser::default().known(&lost.request).and_then(|request| self.scripts.command_of(&request));
         let asked = asked.as_deref().unwrap_or(&lost.request);
         let found = is_waited_for.then(|| ReadBack::of(asked, lost.ticket.since, now)).flatten();
         let Some((read_back, requests)) = found else { return self.lost.push(lost) };
@@ -174,7 +174,7 @@ impl Recovery {
             && ticket.tries < MAX_TRIES
             && ticket.hold.as_ref().is_some_and(|hold| hold.is_untouched())
             && ticket.is_waited_for();
-        if is_harmless { again(request, now - ticket.since) } else { None }
+        if is_harmless { again(&self.scripts, request, now - ticket.since) } else { None }
     }
 
     /// Once all is known of the lost writes: those that are sent again go first, then everything else.
@@ -207,14 +207,14 @@ impl Recovery {
 }
 
 /// What to send in place of a lost write, or of the script the session rules have had run it.
-fn again(request: &[u8], elapsed: Duration) -> Option<Bytes> {
+fn again(scripts: &Scripts, request: &[u8], elapsed: Duration) -> Option<Bytes> {
     let mut parser = Parser::default();
     let request = parser.known(request)?;
-    let Some(command) = session::command_of(&request) else {
+    let Some(command) = scripts.command_of(&request) else {
         return replay::again(request.frame(), elapsed).map(Bytes::from);
     };
     let again = replay::again(&command, elapsed)?;
-    session::with_command(&request, &Parser::default().known(&again)?).map(Bytes::from)
+    scripts.with_command(&request, &Parser::default().known(&again)?).map(Bytes::from)
 }
 
 /// For each client the place of its last write that was wholly written.

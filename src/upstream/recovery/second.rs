@@ -69,11 +69,10 @@ impl Recovery {
     /// Whether its client has asked something meanwhile that tells whether it has run: about the same keys, or about any.
     fn has_gone_on(&self, ticket: &Ticket, request: &[u8]) -> bool {
         let Some(client) = ticket.client() else { return false };
-        let commands = Commands::default();
-        let own = Named::of(request, &commands);
+        let own = Named::of(request, &self.commands);
         let is_theirs = |other: &Ticket| other.client().is_some_and(|own| Rc::ptr_eq(&own, &client));
         let others = self.queue.requests().filter(|(other, _)| is_theirs(other));
-        others.map(|(_, bytes)| Named::of(bytes, &commands)).any(|other| own.may_tell_of(&other))
+        others.map(|(_, bytes)| Named::of(bytes, &self.commands)).any(|other| own.may_tell_of(&other))
     }
 }
 
