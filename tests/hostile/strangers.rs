@@ -115,7 +115,7 @@ fn who_leaves_its_refusals_unread_is_not_read_either() {
     let crowd = siege.crowd(CLIENTS);
     flood(&crowd, request(&["GET", "k"]).repeat(1000), 200);
     siege.wait_gone("unauthenticated", CLIENTS);
-    siege.assert_peak_below(CLIENTS * 100 * KIB + 2 * MIB);
+    siege.assert_peak_below(CLIENTS * 250 * KIB + 2 * MIB);
     siege.wait_clients(1);
 }
 

@@ -179,8 +179,10 @@ impl<'a> Judge<'a> {
         let is_hit = !is_direct && !places.iter().any(|place| self.is_read_meanwhile(place, deed));
         *if deed.proxy.is_none() { &mut self.tally.direct } else { &mut self.tally.reads } += 1;
         let staleness = deed.proxy.filter(|_| !is_direct).map_or(0, |proxy| self.proxies[proxy].staleness);
+        let is_strict = !is_direct && staleness == 0;
         self.tally.hits += usize::from(is_hit);
-        self.tally.confirmed_hits += usize::from(is_hit && staleness == 0);
+        self.tally.strict_reads += usize::from(is_strict);
+        self.tally.confirmed_hits += usize::from(is_strict && is_hit);
         if is_hit && let Some(silence) = self.silence(deed, staleness) {
             self.wrong.push(format!("a hit, though the server proved nothing {silence}: {deed:?}"));
         }

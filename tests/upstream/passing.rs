@@ -120,8 +120,10 @@ fn a_server_that_hangs_up_after_every_handshake_is_not_hammered() {
     is_over.store(true, Ordering::Relaxed);
     killer.join().expect("the server answers");
     assert_serves(&proxy);
-    assert!(attempts <= 100, "{attempts} attempts in five seconds");
-    assert!(lines <= 50, "{lines} warnings in five seconds");
+    // Four workers lose some ten connections each, and each takes three at most: itself, the one that proves that it is
+    // told of changes, and, where that is lost, another one. Without the wait they are thousands.
+    assert!(attempts <= 250, "{attempts} connections in five seconds");
+    assert!(lines <= 120, "{lines} warnings in five seconds");
 }
 
 /// Severing what was lost is a precaution: where the server does not allow it, the proxy goes on without.
