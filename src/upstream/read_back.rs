@@ -20,6 +20,8 @@ use tokio::time::Instant;
 use crate::resp::request::{Parser, Request};
 use crate::resp::{decimal, encode, peek};
 
+use super::replay::len_but_for_xx;
+
 /// Values longer than this come in pieces, and are not looked at.
 const LONGEST_VALUE: usize = 32 << 10;
 
@@ -103,15 +105,8 @@ impl Plan {
     fn of(&mut self, request: &Request<'_>) -> Option<&'static [u8]> {
         const OK: &[u8] = b"+OK\r\n";
         let arg = |index| request.arg(index);
-        match (request.name().to_ascii_lowercase().as_slice(), request.len()) {
-            // Had it not been there, it would not be now.
-            (b"set", 4) if request.is(3, "xx") => self.value(arg(1)?, arg(2)?, None),
-            (b"set", 6) if request.is(3, "ex") && request.is(5, "xx") => {
-                self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1000)?));
-            }
-            (b"set", 6) if request.is(3, "px") && request.is(5, "xx") => {
-                self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1)?));
-            }
+        // With `XX`: had it not been there, it would not be now.
+        match (request.name().to_ascii_lowercase().as_slice(), len_but_for_xx(request)) {
             (b"set", 3) => self.value(arg(1)?, arg(2)?, None),
             (b"set", 5) if request.is(3, "ex") => self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1000)?)),
             (b"set", 5) if request.is(3, "px") => self.value(arg(1)?, arg(2)?, Some(length(arg(4)?, 1)?)),

@@ -16,15 +16,10 @@ pub(super) fn again(write: &[u8], elapsed: Duration) -> Option<Vec<u8>> {
     let mut parser = Parser::default();
     let request = parser.known(write)?;
     let left = |index, unit| left(request.arg(index)?, unit, elapsed);
-    match (request.name().to_ascii_lowercase().as_slice(), request.len()) {
+    match (request.name().to_ascii_lowercase().as_slice(), len_but_for_xx(&request)) {
         (b"set", 5) if request.is(3, "ex") => with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)]),
         (b"set", 5) if request.is(3, "px") => with(&request, &[(4, &left(4, 1)?)]),
-        (b"set", 6) if request.is(5, "xx") && request.is(3, "ex") => {
-            with(&request, &[(3, b"PX"), (4, &left(4, 1000)?)])
-        }
-        (b"set", 6) if request.is(5, "xx") && request.is(3, "px") => with(&request, &[(4, &left(4, 1)?)]),
         (b"set", 3) => Some(write.to_vec()),
-        (b"set", 4) if request.is(3, "xx") => Some(write.to_vec()),
         (b"set", 5) if request.is(3, "exat") || request.is(3, "pxat") => Some(write.to_vec()),
         (b"setex", 4) => with(&request, &[(0, b"PSETEX"), (2, &left(2, 1000)?)]),
         (b"psetex", 4) => with(&request, &[(2, &left(2, 1)?)]),
@@ -34,6 +29,12 @@ pub(super) fn again(write: &[u8], elapsed: Duration) -> Option<Vec<u8>> {
         (b"expireat" | b"pexpireat", 3) | (b"persist", 2) => Some(write.to_vec()),
         _ => None,
     }
+}
+
+/// The words of a request, without the `XX` at the end of a `SET`: where that one has run, it runs again.
+pub(super) fn len_but_for_xx(request: &Request<'_>) -> usize {
+    let len = request.len();
+    len - usize::from(len > 3 && request.name().eq_ignore_ascii_case(b"set") && request.is(len - 1, "xx"))
 }
 
 /// The request with other words in these places.
@@ -74,6 +75,9 @@ mod tests {
             "SET k v",
             "SET k v XX",
             "SET k v PXAT 12345",
+            "SET k v EXAT 12345 XX",
+            "SET k XX",
+            "SET k XX XX",
             "MSET a 1 b 2",
             "DEL a b",
             "UNLINK a",
@@ -101,6 +105,9 @@ mod tests {
     fn what_could_do_more_is_not() {
         let others = [
             "SET k v NX",
+            "SET k v XX NX",
+            "SET k v XX XX",
+            "SET k v EX XX",
             "SET k v PX 10 NX",
             "SET k v GET",
             "SET k v EX",
