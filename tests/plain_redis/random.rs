@@ -113,14 +113,18 @@ pub fn compare(both: &Both, hello: &'static str, count: usize) {
     let seed = number("CLOAKROOM_SEED").unwrap_or_else(|| fastrand::u64(..));
     eprintln!("CLOAKROOM_SEED={seed}");
     let mut generator = Generator::new(both, seed, hello);
-    let commands: Vec<Vec<Vec<u8>>> = (0..count).map(|_| generator.next()).collect();
+    let mut commands: Vec<Vec<Vec<u8>>> = (0..count).map(|_| generator.next()).collect();
     assert_ne!(count, 0, "no commands");
+    // What stands together is not cut: a key whose time is over is there until somebody asks for it.
+    while !generator.next.is_empty() {
+        commands.push(generator.next());
+    }
 
     let mut rng = Rng::with_seed(seed);
     let pipelines = pipelines(&commands, &mut rng);
     both.clear();
     let expected = tell(both.server.port(), hello, &commands, &pipelines, |bytes| vec![bytes]);
-    assert_eq!(expected.len(), count, "CLOAKROOM_SEED={seed} {hello}: the server itself gives up");
+    assert_eq!(expected.len(), commands.len(), "CLOAKROOM_SEED={seed} {hello}: the server itself gives up");
     let expected_digest = both.digest();
     both.clear();
     let got = tell(both.proxy.port(), hello, &commands, &pipelines, |bytes| pieces(bytes, &mut rng));

@@ -331,6 +331,9 @@ fn settled(server: &RedisServer, configured: &Configured, seed: u64, log: &[Said
 
 /// What is found wrong, and in what key.
 fn look(wire: &mut Wire, configured: &Configured, found: &mut Found) -> Vec<(String, String)> {
+    // A server reads how long the mark stands, and then says how long the session lives: it may have been put aside
+    // in between.
+    const PUT_ASIDE: Duration = Duration::from_millis(200);
     // In one step: an end comes closer all the time.
     const SCRIPT: &str = r#"
         local lines, sessions, others = {}, 0, 0
@@ -344,7 +347,7 @@ fn look(wire: &mut Wire, configured: &Configured, found: &mut Found) -> Vec<(Str
             local born = redis.call('PTTL', 'cloakroom:born:{' .. key .. '}')
             if left == -1 then table.insert(lines, key .. ' has no end') end
             if ARGV[3] == 'true' and left > longest then table.insert(lines, key .. ' lives for ' .. left) end
-            if ARGV[3] == 'true' and born >= 0 and left > math.max(born - window, 0) + 1 then
+            if ARGV[3] == 'true' and born >= 0 and left > math.max(born - window, 0) + tonumber(ARGV[4]) then
               table.insert(lines, key .. ' lives for ' .. left .. ', and its birth is known for ' .. born)
             end
           end
@@ -358,7 +361,8 @@ fn look(wire: &mut Wire, configured: &Configured, found: &mut Found) -> Vec<(Str
         let longest = configured.max_lifetime.unwrap_or_default().as_millis().to_string();
         let window = configured.window().as_millis().to_string();
         let looks_at_lifetimes = configured.looks_at_lifetimes.to_string();
-        wire.send(&request(&["EVAL", SCRIPT, "0", &longest, &window, &looks_at_lifetimes]));
+        let put_aside = PUT_ASIDE.as_millis().to_string();
+        wire.send(&request(&["EVAL", SCRIPT, "0", &longest, &window, &looks_at_lifetimes, &put_aside]));
         let text = String::from_utf8(wire.frame()).expect("keys are ASCII");
         let mut lines = text.trim_end().lines().skip(1);
         let counts = lines.next().expect("counts");
