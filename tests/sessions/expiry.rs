@@ -337,7 +337,7 @@ fn look(wire: &mut Wire, configured: &Configured, found: &mut Found) -> Vec<(Str
     // In one step: an end comes closer all the time.
     const SCRIPT: &str = r#"
         local lines, sessions, others = {}, 0, 0
-        local longest, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+        local longest, window, put_aside = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
         for _, key in ipairs(redis.call('KEYS', '*')) do
           local left = redis.call('PTTL', key)
           if key:sub(1, 8) ~= 'session:' or key:sub(-5) == '_LOCK' then
@@ -347,7 +347,7 @@ fn look(wire: &mut Wire, configured: &Configured, found: &mut Found) -> Vec<(Str
             local born = redis.call('PTTL', 'cloakroom:born:{' .. key .. '}')
             if left == -1 then table.insert(lines, key .. ' has no end') end
             if ARGV[3] == 'true' and left > longest then table.insert(lines, key .. ' lives for ' .. left) end
-            if ARGV[3] == 'true' and born >= 0 and left > math.max(born - window, 0) + tonumber(ARGV[4]) then
+            if ARGV[3] == 'true' and born >= 0 and left > math.max(born - window, 0) + put_aside then
               table.insert(lines, key .. ' lives for ' .. left .. ', and its birth is known for ' .. born)
             end
           end

@@ -116,13 +116,13 @@ fn a_server_that_hangs_up_after_every_handshake_is_not_hammered() {
     });
     let started = Instant::now();
     wait_until("some seconds are over", || started.elapsed() > Duration::from_secs(5));
-    let (attempts, lines) = (relay.connections(), warnings(&proxy).len());
+    let (connections, lines) = (relay.connections(), warnings(&proxy).len());
     is_over.store(true, Ordering::Relaxed);
     killer.join().expect("the server answers");
     assert_serves(&proxy);
     // Four workers lose some ten connections each, and each takes three at most: itself, the one that proves that it is
     // told of changes, and, where that is lost, another one. Without the wait they are thousands.
-    assert!(attempts <= 250, "{attempts} connections in five seconds");
+    assert!(connections <= 250, "{connections} connections in five seconds");
     assert!(lines <= 120, "{lines} warnings in five seconds");
 }
 
